@@ -1,0 +1,124 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+)
+
+// PartitionKey names one partition of one queue.
+type PartitionKey struct {
+	Queue     string
+	Partition int
+	// Tag is the mark that the partition was created with.
+	Tag Tag
+}
+
+// String returns the form used in logs: queue/partition.
+func (k PartitionKey) String() string { return fmt.Sprintf("%s/%d", k.Queue, k.Partition) }
+
+// Storage is a place that partitions live in, such as a directory on one
+// device. Its methods are safe for use by any goroutine.
+type Storage interface {
+	// OpenPartition opens the partition, creating it when it is not there, and
+	// recovers its state. The caller owns the result and closes it; a partition
+	// is open at most once.
+	OpenPartition(key PartitionKey) (PartitionStore, error)
+	// RemovePartition removes a partition that is not open, with all its items.
+	// It is durable when it returns nil; a partition that is not there is no
+	// error.
+	RemovePartition(key PartitionKey) error
+	// Close releases the place. All its partitions are closed by then.
+	Close() error
+}
+
+// PartitionStore keeps the items of one partition. It knows no rules: the
+// engine decides, the store writes. All its methods are called from one
+// goroutine, the partition's loop, which also owns the State.
+//
+// After a method has returned an error other than one of kind ErrFull, what is
+// on flash is unknown. The store then refuses everything but Close, with the
+// same error; opening the partition again shows what is there.
+type PartitionStore interface {
+	// State returns the partition's state as it was recovered. The engine and
+	// the store share it: the engine changes it, always together with a Commit,
+	// and the store reads it (to know what is alive, and for checkpoints).
+	State() *State
+
+	// Reserve makes room for a commit of up to so many items and so many bytes
+	// (the sum of Item.Size), and returns the sequence number that its first
+	// item gets. It is called before the state is changed for that commit. An
+	// error of kind ErrFull says that there is no room on the disk; a commit
+	// without items (Reserve(0, 0)) still finds room then.
+	Reserve(items int, bytes int64) (first uint64, err error)
+
+	// Commit writes c; the State has its changes already. It may keep nothing
+	// of c after it returns.
+	Commit(c *Commit) error
+
+	// Sync puts on flash what was committed without Sync.
+	Sync() error
+
+	// Read returns ready items with sequence numbers of at least from, in
+	// order: at most maxItems and about maxBytes of them, at least one if there
+	// is any. next is where to go on; next at or beyond State.Next says that
+	// there are no more. The items' memory is theirs.
+	Read(from uint64, maxItems int, maxBytes int64) (items []Item, next uint64, err error)
+
+	// Get returns the items with these sequence numbers, in the same order,
+	// ready or not. Each must be alive. Attempts and the lease are as they were
+	// when the item was written; the State knows the present ones.
+	Get(seqs []uint64) ([]Item, error)
+
+	// FindSource returns the sequence number of the stored item with this
+	// source id, and whether there is one.
+	FindSource(sourceID string) (seq uint64, found bool, err error)
+
+	// Maintain does what the store has to do now and then, in the background
+	// where it takes long: removing what is done, closing what is not used. The
+	// loop calls it after commits and, with idle set, when nothing has been
+	// asked of the partition for a while.
+	Maintain(idle bool) error
+
+	// Usage tells what the partition occupies.
+	Usage() Usage
+
+	// Close syncs and closes.
+	Close() error
+}
+
+// Usage is what a partition occupies and has cost.
+type Usage struct {
+	DiskBytes int64 // on the device, now
+	Written   int64 // bytes given to the device since the partition was opened
+	Syncs     int64 // syncs since the partition was opened
+	Segments  int
+	Open      int // segments that are open
+}
+
+// MetaStore keeps the definitions of queues. Its methods are safe for use by
+// any goroutine; a definition is on flash when Put or Remove returns nil.
+type MetaStore interface {
+	Load(ctx context.Context) ([]Definition, error)
+	Put(ctx context.Context, d *Definition) error
+	Remove(ctx context.Context, queue string) error
+	Close() error
+}
+
+// Definition is all that is stored of a queue beside its items.
+type Definition struct {
+	Info
+	// Places has an entry for each partition: the storage it lives in and its
+	// tag. It is never shortened.
+	Places []Place
+	// Paused: leases are refused until the queue is resumed.
+	Paused bool
+	// Deleting: the queue is gone for everybody, its partitions may still be
+	// there. The service finishes that when it starts.
+	Deleting bool
+}
+
+// Place says where a partition is.
+type Place struct {
+	Storage string // name of the storage in the configuration
+	Tag     Tag
+}
