@@ -1,0 +1,72 @@
+package memstore
+
+import (
+	"fmt"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// Read returns ready items from a sequence number on. Their payloads are shared
+// with the store, which never changes them.
+func (h *handle) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
+	if h.err != nil {
+		return nil, from, h.err
+	}
+	p := h.p
+	from = max(from, p.state.Totals.Cursor)
+	var items []queue.Item
+	i, _ := p.find(queue.Span(from))
+	for ; i < len(p.spans); i++ {
+		sp := p.spans[i]
+		seq := max(from, sp.first())
+		for ; seq-sp.first() < uint64(len(sp.items)); seq++ {
+			it := sp.items[seq-sp.first()]
+			if it == nil || !p.state.IsReady(seq) {
+				continue
+			}
+			size := it.Size()
+			if len(items) > 0 && (len(items) >= maxItems || size > maxBytes) {
+				return items, seq, nil
+			}
+			maxBytes -= size
+			items = append(items, p.present(sp, it))
+		}
+	}
+	return items, max(from, p.state.Next), nil
+}
+
+// Get returns items by their sequence numbers.
+func (h *handle) Get(seqs []uint64) ([]queue.Item, error) {
+	if h.err != nil {
+		return nil, h.err
+	}
+	p := h.p
+	items := make([]queue.Item, 0, len(seqs))
+	for _, seq := range seqs {
+		i, ok := p.find(queue.Span(seq))
+		if !ok || seq-p.spans[i].first() >= uint64(len(p.spans[i].items)) || p.spans[i].items[seq-p.spans[i].first()] == nil {
+			return nil, h.fail(&queue.Error{
+				Kind: queue.ErrCorrupt, Op: "get", Queue: p.key.Queue, Partition: p.key.Partition,
+				Msg: fmt.Sprintf("partition %s has no item %d", p.key, seq),
+			})
+		}
+		items = append(items, p.present(p.spans[i], p.spans[i].items[seq-p.spans[i].first()]))
+	}
+	return items, nil
+}
+
+// present returns the item as it is seen in the present boot.
+func (p *partition) present(sp *span, it *queue.Item) queue.Item {
+	c := *it
+	c.SameBoot = sp.boot == p.boot
+	return c
+}
+
+// FindSource returns the sequence number of the item with the source id.
+func (h *handle) FindSource(sourceID string) (uint64, bool, error) {
+	if h.err != nil {
+		return 0, false, h.err
+	}
+	seq, ok := h.p.sources[sourceID]
+	return seq, ok, nil
+}
