@@ -102,9 +102,12 @@ func (l *Limits) check(k *checker, memory Size) {
 }
 
 // checkInFlight holds the bytes in flight against the largest body, which would never be let in otherwise,
-// and against the memory limit.
+// and against the memory limit, unless one of those is out of range itself.
 func (l *Limits) checkInFlight(k *checker, memory Size) {
 	const key, body = "limits.max-in-flight-bytes", "limits.max-produce-body"
+	if memory < minMemoryLimit || l.MaxProduceBody > maxProduceBody {
+		return
+	}
 	switch {
 	case l.MaxInFlightBytes < 0 || l.MaxInFlightBytes > memory:
 		k.add(key, l.MaxInFlightBytes.String()+" is out of range",
