@@ -1,0 +1,66 @@
+package listen
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+)
+
+// Listener accepts connections on a Unix socket, at most so many at once, and owns the file of the socket.
+// Its methods may be called from any goroutine.
+type Listener struct {
+	inner *net.UnixListener
+	path  string
+	own   os.FileInfo // The file of the socket, to remove that and no other.
+
+	slots     chan struct{} // One for each open connection.
+	done      chan struct{} // Closed by Close, for an Accept that waits for a slot.
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Accept returns the next connection. At the bound of connections it waits until one is closed; those that
+// connect meanwhile wait in the kernel. After Close the error is net.ErrClosed. The connection has a
+// *net.UnixConn's methods, and PeerCred knows its other end.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.done:
+		return nil, &net.OpError{Op: "accept", Net: "unix", Addr: l.Addr(), Err: net.ErrClosed}
+	}
+	inner, err := l.inner.AcceptUnix()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &conn{UnixConn: inner, slots: l.slots}, nil
+}
+
+// Addr returns the path of the socket as a *net.UnixAddr.
+func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// Close stops accepting and removes the socket, unless something else is at its path by now. Connections that
+// were accepted stay open. Further calls return the same error.
+func (l *Listener) Close() error {
+	l.closeOnce.Do(func() {
+		close(l.done)
+		// Removed first: while the socket is open its inode cannot be given to another file.
+		l.closeErr = errors.Join(removeSame(l.path, l.own), l.inner.Close())
+	})
+	return l.closeErr
+}
+
+// conn gives its slot back when it is closed.
+type conn struct {
+	*net.UnixConn
+	slots chan struct{}
+	once  sync.Once
+}
+
+// Close closes the connection. Further calls return net.ErrClosed.
+func (c *conn) Close() error {
+	err := c.UnixConn.Close()
+	c.once.Do(func() { <-c.slots })
+	return err
+}
