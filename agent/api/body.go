@@ -1,0 +1,140 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// bodyTimeout is how long a client may take to send a body, and how long to
+// take a reply; both go over a local socket.
+const bodyTimeout = 30 * time.Second
+
+// firstRead is the size of the first buffer for a body of unknown length.
+const firstRead = 4096
+
+// readBody reads the body into a buffer of its own, which belongs to the call
+// from then on. The bytes are reserved in the budget until c.release.
+func (c *call) readBody(limit int64) ([]byte, error) {
+	n := c.r.ContentLength
+	if n == 0 {
+		return nil, nil
+	}
+	if n > limit {
+		return nil, c.refuse(limit, tooLarge(limit))
+	}
+	now := time.Now()
+	_ = c.rc.SetReadDeadline(now.Add(bodyTimeout))
+	_ = c.rc.SetWriteDeadline(now.Add(bodyTimeout)) // For "100 Continue".
+	defer func() {
+		// A lease waits with the read side open, to see the client go.
+		_ = c.rc.SetReadDeadline(time.Time{})
+	}()
+	if n < 0 {
+		return c.readChunked(limit)
+	}
+	if err := c.reserve(n); err != nil {
+		return nil, c.refuse(limit, err)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(c.r.Body, body); err != nil {
+		return nil, badRead(err)
+	}
+	return body, nil
+}
+
+// readChunked reads a body of unknown length, in steps that are reserved before
+// they are read.
+func (c *call) readChunked(limit int64) ([]byte, error) {
+	size := min(firstRead, limit+1)
+	if err := c.reserve(size); err != nil {
+		return nil, c.refuse(limit, err)
+	}
+	body := make([]byte, 0, size)
+	for {
+		n, err := c.r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, c.refuse(limit, tooLarge(limit))
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			return nil, badRead(err)
+		}
+		if len(body) < cap(body) {
+			continue
+		}
+		size := min(2*int64(cap(body)), limit+1)
+		if err := c.reserve(size - int64(cap(body))); err != nil {
+			return nil, c.refuse(limit, err)
+		}
+		body = append(make([]byte, 0, size), body...)
+	}
+}
+
+// refuse reads what the client is still sending, as far as a body that fits
+// would have gone, and returns err: a client that writes when the connection is
+// closed sees a broken pipe in place of the answer.
+func (c *call) refuse(limit int64, err error) error {
+	c.release()
+	if c.r.Header.Get("Expect") == "" {
+		_ = c.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+		_, _ = io.CopyN(io.Discard, c.r.Body, limit)
+		_ = c.rc.SetReadDeadline(time.Time{})
+	}
+	return err
+}
+
+// reserve takes n more bytes of the budget for the call.
+func (c *call) reserve(n int64) error {
+	if c.reserved+n > c.h.budget.Limit() {
+		n += c.reserved // The error names the size of the whole body.
+	}
+	if err := c.h.budget.Reserve(n); err != nil {
+		return err
+	}
+	c.reserved += n
+	return nil
+}
+
+// take counts n bytes of a reply that is about to be written.
+func (c *call) take(n int64) {
+	c.h.budget.Take(n)
+	c.reserved += n
+}
+
+// release gives back what the call has reserved so far.
+func (c *call) release() {
+	if c.reserved > 0 {
+		c.h.budget.Release(c.reserved)
+		c.reserved = 0
+	}
+}
+
+func badRead(err error) error {
+	return badRequest("request body could not be read; %s", err)
+}
+
+func tooLarge(limit int64) error {
+	return badRequest("request body exceeds %s limit", sizeText(limit))
+}
+
+// sizeText writes a limit the way clients know it: in units of 1024 when it is
+// a multiple of 1024, else in units of 1000.
+func sizeText(n int64) string {
+	base, units := int64(1000), []string{"kB", "MB", "GB"}
+	if n%1024 == 0 {
+		base, units = 1024, []string{"KiB", "MiB", "GiB"}
+	}
+	if n < base {
+		return fmt.Sprintf("%dB", n)
+	}
+	v, unit := float64(n)/float64(base), 0
+	for v >= float64(base) && unit < len(units)-1 {
+		v /= float64(base)
+		unit++
+	}
+	return fmt.Sprintf("%.1f%s", v, units[unit])
+}

@@ -1,0 +1,59 @@
+package api
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// Budget bounds the bytes of request and response bodies that are held at the
+// same time. Whoever wants to hold n bytes reserves them first, and releases
+// them when they are gone. Its methods are safe for use by any goroutine.
+type Budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewBudget returns a budget of limit bytes.
+func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+
+// Limit returns the size of the budget in bytes.
+func (b *Budget) Limit() int64 { return b.limit }
+
+// InFlight returns how many bytes are reserved. It can exceed Limit by what was
+// taken.
+func (b *Budget) InFlight() int64 { return b.used.Load() }
+
+// Reserve takes n bytes of the budget, or returns an error of kind
+// queue.ErrOverloaded. It does not wait: a client that comes again later costs
+// nothing, one that waits here with half a body does.
+func (b *Budget) Reserve(n int64) error {
+	if n > b.limit {
+		return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
+			"the request is too large for this agent: %d bytes, and at most %d may be in flight;"+
+				" raise memory-limit or send smaller parts", n, b.limit)}
+	}
+	for {
+		used := b.used.Load()
+		if used+n > b.limit {
+			return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
+				"the agent is busy: %d bytes of requests are in flight, limit %d; try again", used, b.limit)}
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			return nil
+		}
+	}
+}
+
+// Take takes n bytes whether there is room or not. It is for replies: what they
+// answer has been done, so they cannot be refused any more, but they keep
+// further requests out until they are written.
+func (b *Budget) Take(n int64) { b.used.Add(n) }
+
+// Release gives n bytes back.
+func (b *Budget) Release(n int64) {
+	if b.used.Add(-n) < 0 {
+		panic(fmt.Sprintf("BUG: %d bytes released that were not reserved", n))
+	}
+}

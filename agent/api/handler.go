@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// Defaults of Options, in bytes.
+const (
+	DefaultMaxProduceBody = 5_000_000
+	DefaultMaxImportBody  = 64_000_000
+	DefaultMaxInFlight    = 128_000_000
+)
+
+// Options are what a Handler is made of. The zero value of a field means its
+// default.
+type Options struct {
+	// Service has the queues. Required.
+	Service *queue.Service
+	// Version is the build's; it is in health and status. Default "dev-build".
+	Version string
+
+	// MaxProduceBody and MaxImportBody are the greatest bodies of queue.produce
+	// and storage/items.import, in bytes. The limits of the other calls are
+	// fixed.
+	MaxProduceBody int64
+	MaxImportBody  int64
+	// MaxInFlight bounds the bytes of all bodies that are held at a time. What
+	// is parsed of a body takes about as much again as protobuf, and three
+	// times as much as JSON.
+	MaxInFlight int64
+
+	// Metrics is the set that GET /metrics writes, to which the handler adds its
+	// own; the agent registers its gauges there. Default a new set.
+	Metrics *metrics.Set
+	// Status fills in what the process knows and the service does not: times,
+	// memory, connections, clock, storages. It is called for each agent.status,
+	// from the goroutine of the request; nil leaves these fields empty.
+	Status func(ctx context.Context, status *pb.AgentStatusResponse)
+	// LogError is told the cause of every 500; nil drops it. It is called from
+	// the goroutine of the request.
+	LogError func(path string, err error)
+}
+
+// Handler serves the API. It may be called from any goroutine; it keeps nothing
+// between calls beside counters.
+type Handler struct {
+	service  *queue.Service
+	version  string
+	status   func(context.Context, *pb.AgentStatusResponse)
+	logError func(path string, err error)
+	budget   *Budget
+	routes   map[string]*route // read only after New
+	metrics  *requestMetrics
+}
+
+// New returns a handler. It starts nothing, so there is nothing to close.
+func New(o Options) *Handler {
+	def := func(v *int64, d int64) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&o.MaxProduceBody, DefaultMaxProduceBody)
+	def(&o.MaxImportBody, DefaultMaxImportBody)
+	def(&o.MaxInFlight, DefaultMaxInFlight)
+	if o.Version == "" {
+		o.Version = "dev-build"
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Status == nil {
+		o.Status = func(context.Context, *pb.AgentStatusResponse) {}
+	}
+	if o.LogError == nil {
+		o.LogError = func(string, error) {}
+	}
+	h := &Handler{
+		service:  o.Service,
+		version:  o.Version,
+		status:   o.Status,
+		logError: o.LogError,
+		budget:   NewBudget(o.MaxInFlight),
+	}
+	h.routes = routes(&o)
+	h.metrics = newRequestMetrics(o.Metrics, h.budget, h.routes)
+	return h
+}
+
+// Budget returns the budget of bytes in flight, for the status of the process.
+func (h *Handler) Budget() *Budget { return h.budget }
+
+// call is one request on its way.
+type call struct {
+	h        *Handler
+	w        http.ResponseWriter
+	r        *http.Request
+	rc       *http.ResponseController
+	reserved int64 // bytes of the budget
+	code     int   // of the reply; 0 before it
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begin := time.Now()
+	c := &call{h: h, w: w, r: r, rc: http.NewResponseController(w)}
+	defer func() {
+		c.release()
+		h.metrics.observe(r.URL.Path, c.code, time.Since(begin))
+	}()
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.Method == http.MethodGet && c.get() {
+		return
+	}
+	if err := c.post(); err != nil {
+		c.fail(err)
+	}
+}
+
+// get answers the few requests that are no calls, and reports whether this was
+// one of them.
+func (c *call) get() bool {
+	switch c.r.URL.Path {
+	case pathHealth:
+		c.health()
+	case pathMetricsURL:
+		c.writeMetrics()
+	case pathOpenAPI:
+		c.writeOpenAPI()
+	default:
+		return false
+	}
+	return true
+}
+
+// post answers a call. An error that it returns is the answer.
+func (c *call) post() error {
+	if c.r.Method != http.MethodPost {
+		return badRequest("http method '%s' not allowed; only POST", c.r.Method)
+	}
+	// There are no accounts: any token is as good as none.
+	if auth := c.r.Header.Get("Authorization"); auth != "" && !strings.HasPrefix(auth, "Bearer ") {
+		return &wireError{code: http.StatusUnauthorized, msg: "invalid authorization header format"}
+	}
+	rt, ok := c.h.routes[c.r.URL.Path]
+	if !ok {
+		return &wireError{code: http.StatusNotImplemented, msg: "no such method; " + c.r.URL.Path}
+	}
+	body, err := c.readBody(rt.limit)
+	if err != nil {
+		return err
+	}
+	raw := c.r.Header.Get("Content-Type")
+	f, _, ok := parseFormat(raw)
+	if !ok {
+		return contentError("Content-Type header '%s' is invalid format or unrecognized content type", raw)
+	}
+	return rt.serve(c, f, body)
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// defaultListLimit stands for a limit of 0.
+	defaultListLimit = 1000
+	// listChunk is about how many bytes of a list are held before they are
+	// sent; a list that ends within them has a Content-Length.
+	listChunk = 256 << 10
+)
+
+// list writes a reply that has one field, a repeated one called items, while it
+// is being read: the whole of it may be larger than memory.
+// When something fails after the first part has gone out, the connection is
+// closed, which is the only way left to say so.
+type list struct {
+	c       *call
+	f       format
+	field   protowire.Number
+	buf     []byte
+	count   int
+	started bool // the head of the reply has been sent
+}
+
+// startList begins a list in the format that the client wants; field is the
+// number of items.
+func (c *call) startList(field protowire.Number) (*list, error) {
+	f, err := c.replyFormat()
+	if err != nil {
+		return nil, err
+	}
+	return &list{c: c, f: f, field: field}, nil
+}
+
+// add appends one entry.
+func (l *list) add(m proto.Message) error {
+	data, err := encode(l.f, m)
+	if err != nil {
+		return err
+	}
+	before := cap(l.buf)
+	switch {
+	case l.f == formatProtobuf:
+		l.buf = protowire.AppendTag(l.buf, l.field, protowire.BytesType)
+		l.buf = protowire.AppendVarint(l.buf, uint64(len(data)))
+	case l.count == 0:
+		l.buf = append(l.buf, `{"items":[`...)
+	default:
+		l.buf = append(l.buf, ',')
+	}
+	l.buf = append(l.buf, data...)
+	l.count++
+	l.c.take(int64(cap(l.buf) - before))
+	if len(l.buf) < listChunk {
+		return nil
+	}
+	return l.flush()
+}
+
+// flush sends what has gathered.
+func (l *list) flush() error {
+	if !l.started {
+		l.started = true
+		l.c.code = http.StatusOK
+		l.c.w.Header().Set("Content-Type", l.f.contentType())
+		l.c.w.WriteHeader(http.StatusOK)
+	}
+	_ = l.c.rc.SetWriteDeadline(time.Now().Add(bodyTimeout))
+	_, err := l.c.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+// end finishes the list.
+func (l *list) end() error {
+	if l.f == formatJSON {
+		if l.count == 0 {
+			l.buf = append(l.buf, '{', '}')
+		} else {
+			l.buf = append(l.buf, ']', '}')
+		}
+	}
+	if !l.started {
+		l.c.release() // write takes it again, whole.
+		l.c.write(http.StatusOK, l.f, l.buf)
+		return nil
+	}
+	if err := l.flush(); err != nil {
+		return l.abort(err)
+	}
+	return nil
+}
+
+// abort returns the error that is the answer, when there can still be one.
+func (l *list) abort(err error) error {
+	if !l.started {
+		return err
+	}
+	if l.c.r.Context().Err() == nil {
+		l.c.h.logError(l.c.r.URL.Path, err)
+	}
+	panic(http.ErrAbortHandler) // The way of net/http to close the connection.
+}

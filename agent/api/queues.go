@@ -1,0 +1,137 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// readInfo judges what of a queue's options exists on the wire only, in the
+// order that clients know, and returns the options.
+func readInfo(req *pb.QueueInfo) (queue.Info, error) {
+	if err := validateName(req.QueueName); err != nil {
+		return queue.Info{}, err
+	}
+	lease, expire, err := parseTimeouts(req.LeaseTimeout, req.ExpireTimeout)
+	if err != nil {
+		return queue.Info{}, err
+	}
+	if err := validateNamespace(req.Namespace); err != nil {
+		return queue.Info{}, err
+	}
+	return queue.Info{
+		Name:                req.QueueName,
+		DeadQueue:           req.DeadQueue,
+		Reference:           req.Reference,
+		LeaseTimeout:        lease,
+		ExpireTimeout:       expire,
+		MaxAttempts:         int(req.MaxAttempts),
+		RequestedPartitions: int(req.RequestedPartitions),
+	}, nil
+}
+
+func queuesCreate(c *call, req *pb.QueueInfo) error {
+	info, err := readInfo(req)
+	if err != nil {
+		return err
+	}
+	if req.Namespace != "" && req.Namespace != systemNamespace {
+		return &wireError{code: codeFailed, msg: "namespace does not exist; '" + req.Namespace + "' was not found"}
+	}
+	if err := c.h.service.Create(c.r.Context(), info); err != nil {
+		return err
+	}
+	return c.ok()
+}
+
+func queuesUpdate(c *call, req *pb.QueueInfo) error {
+	info, err := readInfo(req)
+	if err != nil {
+		return err
+	}
+	if err := c.h.service.Update(c.r.Context(), info); err != nil {
+		return err
+	}
+	return c.ok()
+}
+
+func queuesDelete(c *call, req *pb.QueuesDeleteRequest) error {
+	if err := validateName(req.QueueName); err != nil {
+		return err
+	}
+	if err := c.h.service.Delete(c.r.Context(), req.QueueName); err != nil {
+		return err
+	}
+	return c.ok()
+}
+
+func queuesInfo(c *call, req *pb.QueuesInfoRequest) error {
+	q, err := c.h.service.Queue(req.QueueName)
+	if err != nil {
+		return err
+	}
+	info := q.Info()
+	return c.reply(infoMessage(&info))
+}
+
+// infoMessage returns a queue as clients see it.
+func infoMessage(info *queue.Info) *pb.QueueInfo {
+	return &pb.QueueInfo{
+		QueueName:           info.Name,
+		CreatedAt:           stamp(info.CreatedAt),
+		UpdatedAt:           stamp(info.UpdatedAt),
+		DeadQueue:           info.DeadQueue,
+		Reference:           info.Reference,
+		LeaseTimeout:        info.LeaseTimeout.String(),
+		ExpireTimeout:       info.ExpireTimeout.String(),
+		MaxAttempts:         int32(info.MaxAttempts),
+		RequestedPartitions: int32(info.RequestedPartitions),
+		Namespace:           systemNamespace,
+	}
+}
+
+// queuesPage is how many queues are listed at a time.
+const queuesPage = 256
+
+func queuesList(c *call, req *pb.QueuesListRequest) error {
+	switch {
+	case req.Limit < 0:
+		return badRequest("limit is invalid; limit cannot be negative")
+	case req.Limit > maxQueuesList:
+		return badRequest("limit is invalid; cannot be greater than %d", maxQueuesList)
+	case strings.Contains(req.Pivot, "~"):
+		return badRequest("pivot is invalid; '%s' cannot contain '~' character", req.Pivot)
+	}
+	l, err := c.startList(1)
+	if err != nil {
+		return err
+	}
+	if req.Namespace != "" && req.Namespace != systemNamespace {
+		return l.end() // There is nothing in a namespace that is not there.
+	}
+	left := int(req.Limit)
+	if left == 0 {
+		left = defaultListLimit
+	}
+	pivot := req.Pivot
+	for left > 0 {
+		infos, err := c.h.service.List(c.r.Context(), pivot, min(left, queuesPage))
+		if err != nil {
+			return l.abort(err)
+		}
+		for i := range infos {
+			if err := l.add(infoMessage(&infos[i])); err != nil {
+				return l.abort(err)
+			}
+		}
+		if len(infos) < min(left, queuesPage) {
+			break
+		}
+		left -= len(infos)
+		// The pivot is in the page that it begins, and no name lies between
+		// these two.
+		pivot = infos[len(infos)-1].Name + "\x00"
+	}
+	return l.end()
+}

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/kapetan-io/querator-edge/agent/pb"
+)
+
+// The reply of a call without data of its own, in both formats.
+const (
+	okJSON     = `{"code":200}`
+	okProtobuf = "\x08\xc8\x01"
+)
+
+// replyFormat returns the format that the client wants. When it wants none that
+// there is, that is the answer, although what it asked for has been done.
+func (c *call) replyFormat() (format, error) {
+	f, value, ok := parseFormat(c.r.Header.Get("Accept"))
+	if !ok {
+		return formatJSON, contentError("Accept header '%s' is invalid format or unrecognized content type,"+
+			" only [application/json,application/protobuf] are supported by this method", value)
+	}
+	return f, nil
+}
+
+// reply answers 200 with m.
+func (c *call) reply(m proto.Message) error {
+	f, err := c.replyFormat()
+	if err != nil {
+		return err
+	}
+	data, err := encode(f, m)
+	if err != nil {
+		return err
+	}
+	c.write(http.StatusOK, f, data)
+	return nil
+}
+
+// ok answers 200 without data.
+func (c *call) ok() error {
+	f, err := c.replyFormat()
+	if err != nil {
+		return err
+	}
+	text := okJSON
+	if f == formatProtobuf {
+		text = okProtobuf
+	}
+	c.write(http.StatusOK, f, []byte(text))
+	return nil
+}
+
+// fail answers with an error. One that is not the client's is logged here, and
+// nowhere else.
+func (c *call) fail(err error) {
+	if errors.Is(err, context.Canceled) && c.r.Context().Err() != nil {
+		c.code = codeGone // Nobody reads the answer.
+		return
+	}
+	code, msg := answer(err)
+	if code == http.StatusInternalServerError {
+		c.h.logError(c.r.URL.Path, err)
+	}
+	f, wrong := c.replyFormat()
+	if wrong != nil {
+		code, msg = answer(wrong)
+	}
+	data, err := encode(f, &pb.Reply{
+		Code:     int32(code),
+		CodeText: codeText(code),
+		Message:  strings.ToValidUTF8(msg, "\uFFFD"),
+	})
+	if err != nil {
+		c.h.logError(c.r.URL.Path, err)
+		code, f, data = http.StatusInternalServerError, formatJSON, []byte(`{"code":500}`)
+	}
+	c.write(code, f, data)
+}
+
+// write sends a whole reply. An error of the connection shows itself to
+// net/http, which closes it.
+func (c *call) write(code int, f format, data []byte) {
+	c.take(int64(len(data)))
+	c.code = code
+	header := c.w.Header()
+	header.Set("Content-Type", f.contentType())
+	header.Set("Content-Length", strconv.Itoa(len(data)))
+	_ = c.rc.SetWriteDeadline(time.Now().Add(bodyTimeout))
+	c.w.WriteHeader(code)
+	_, _ = c.w.Write(data)
+}
+
+// encode turns a message into its wire form.
+func encode(f format, m proto.Message) ([]byte, error) {
+	if f == formatProtobuf {
+		return proto.Marshal(m)
+	}
+	return protojson.Marshal(m)
+}

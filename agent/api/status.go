@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+
+	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
+	s := &pb.AgentStatusResponse{Version: c.h.version}
+	c.h.status(c.r.Context(), s)
+	if s.Memory == nil {
+		s.Memory = &pb.MemoryStatus{}
+	}
+	s.Memory.InFlightBytes = c.h.budget.InFlight()
+	s.Memory.InFlightLimitBytes = c.h.budget.Limit()
+
+	var sum queue.Ledger
+	err := c.h.eachQueue(c.r.Context(), func(info *queue.Info) error {
+		s.Queues = append(s.Queues, c.h.queueStatus(c.r.Context(), info, &sum))
+		return c.r.Context().Err()
+	})
+	if err != nil {
+		return err
+	}
+	s.Ledger = ledgerMessage(&sum)
+	return c.reply(s)
+}
+
+// eachQueue calls f for every queue, in the order of their names, until f
+// returns an error.
+func (h *Handler) eachQueue(ctx context.Context, f func(info *queue.Info) error) error {
+	for pivot := ""; ; {
+		infos, err := h.service.List(ctx, pivot, queuesPage)
+		if err != nil {
+			return err
+		}
+		for i := range infos {
+			if err := f(&infos[i]); err != nil {
+				return err
+			}
+		}
+		if len(infos) < queuesPage {
+			return nil
+		}
+		pivot = infos[len(infos)-1].Name + "\x00"
+	}
+}
+
+// queueStatus tells of one queue and adds its ledger to sum. A queue that gives
+// no figures says why, and does not hide the others.
+func (h *Handler) queueStatus(ctx context.Context, info *queue.Info, sum *queue.Ledger) *pb.QueueStatus {
+	out := &pb.QueueStatus{Info: infoMessage(info)}
+	q, err := h.service.Queue(info.Name)
+	if err != nil {
+		out.Failure = textOf(err)
+		return out
+	}
+	out.Paused = q.Paused()
+	s, err := q.Stats(ctx)
+	if err != nil {
+		out.Failure = textOf(err)
+		return out
+	}
+	out.LeaseWaiting = int32Of(int64(s.LeaseWaiting))
+	out.InFlight = int32Of(int64(s.InFlight))
+	for i := range s.Partitions {
+		sum.Add(&s.Partitions[i].Ledger)
+		out.Partitions = append(out.Partitions, partitionMessage(&s.Partitions[i]))
+	}
+	return out
+}
+
+func partitionMessage(p *queue.PartitionStats) *pb.PartitionStatus {
+	m := &pb.PartitionStatus{
+		Partition:        int32(p.Partition),
+		Ready:            p.Ready,
+		Leased:           p.Leased,
+		Scheduled:        p.Scheduled,
+		HeldForClock:     p.HeldForClock,
+		Bytes:            p.Bytes,
+		AverageAge:       p.AverageAge.String(),
+		AverageLeaseLeft: p.AverageLeaseLeft.String(),
+		Ledger:           ledgerMessage(&p.Ledger),
+		Usage: &pb.Usage{
+			DiskBytes:    p.Usage.DiskBytes,
+			WrittenBytes: p.Usage.Written,
+			Syncs:        p.Usage.Syncs,
+			Segments:     int32Of(int64(p.Usage.Segments)),
+			OpenSegments: int32Of(int64(p.Usage.Open)),
+		},
+	}
+	if p.Failure != nil {
+		// The status is for the device's owner, who needs the cause.
+		m.Failure = p.Failure.Error()
+	}
+	return m
+}
+
+func ledgerMessage(l *queue.Ledger) *pb.Ledger {
+	return &pb.Ledger{
+		Produced:    l.Produced,
+		Imported:    l.Imported,
+		MovedIn:     l.MovedIn,
+		Completed:   l.Completed,
+		Dead:        l.Dead,
+		Expired:     l.Expired,
+		Cleared:     l.Cleared,
+		Deleted:     l.Deleted,
+		Dropped:     l.Dropped,
+		Quarantined: l.Quarantined,
+		MovedOut:    l.MovedOut,
+		Leases:      l.Leases,
+		Retries:     l.Retries,
+		Lapsed:      l.Lapsed,
+	}
+}
