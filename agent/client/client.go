@@ -86,7 +86,7 @@ func (c *Client) resolve() error {
 				Message: fmt.Sprintf("endpoint '%s' is invalid; use unix:///path/of/the.sock or http://host:port", c.Endpoint)}
 		}
 		c.base = u.Scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")
-		c.place = c.base
+		c.place, path = c.base, ""
 	}
 	if c.place == "" && c.Dial == nil && c.HTTPClient == nil && path == "" {
 		var err error
