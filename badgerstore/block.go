@@ -64,7 +64,7 @@ import (
 //	01 00 00 01 74 00 05  facts: flagLabels; no source id; no encoding, kind
 //	                      "t", no reference; payload of five bytes
 //	68 65 6c 6c 6f        payload
-//	?? ?? ?? ??           CRC-32C
+//	59 5b f5 2e           CRC-32C
 const blockVersion = 1
 
 // Codecs of a block's body.

@@ -53,7 +53,7 @@ import (
 //	01 62 00                             "b", next is 0
 //	00 00 00 00 00                       cursor, ready, ages, bytes, no counters
 //	00 00 00 00 00                       no leases ... no origins
-//	?? ?? ?? ??                          CRC-32C
+//	03 fb 1b 3a                          CRC-32C
 const checkpointVersion = 1
 
 // What an entry of each kind takes at least.

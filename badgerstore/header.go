@@ -26,7 +26,7 @@ import (
 //	41 01 01 71 01  header of format 1, "q", partition 1
 //	74 74 74 74 74 74 74 74 74 74 74 74  tag
 //	02 01 62 d0 0f  span 2, "b", 1000
-//	?? ?? ?? ??     CRC-32C
+//	f9 f4 fc a6     CRC-32C
 const headerVersion = 1
 
 // storeFormat is the version of the whole store format; a segment whose header

@@ -53,7 +53,7 @@ import (
 //	09 82 80 80 08 01   two numbers by their distance: 1<<24 + 2, and 1 more
 //	84 80 80 08 00 00   cursor; no ready items, no ages
 //	00 08 02            no bytes; counter 3 alone, which is 2
-//	?? ?? ?? ??         CRC-32C
+//	13 52 8a de         CRC-32C
 const recordVersion = 1
 
 // Parts of a record.

@@ -29,9 +29,9 @@ import (
 //
 //	51 00 00 00              source index, version 1
 //	01 00 00 00              one entry
-//	15 bb ee 4e f7 cb 4e d2  d24ec4f1a98c6e5b is the hash of "a"
+//	5b 6e 8c a9 f1 c4 4e d2  d24ec4f1a98c6e5b is the hash of "a"
 //	05 00 00 00              index 5
-//	?? ?? ?? ??              CRC-32C
+//	b5 a0 9a 8b              CRC-32C
 //
 // It is written under a temporary name, synced and renamed. It holds nothing
 // that the blocks do not hold: when it is missing or damaged it is built again.
