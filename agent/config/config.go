@@ -26,6 +26,7 @@ type Config struct {
 	Durability        Durability         `toml:"durability"`
 	Clock             Clock              `toml:"clock"`
 	Shutdown          Shutdown           `toml:"shutdown"`
+	// Further tables go here, and behind [shutdown] in querator.toml; doc.go says what else a table needs.
 }
 
 // Socket says where local processes reach the agent, and who may connect.
@@ -58,7 +59,7 @@ type Limits struct {
 	// MaxInFlightBytes bounds the bodies of all requests and answers in progress, in bytes; 0: a quarter of
 	// the memory limit.
 	MaxInFlightBytes Size `toml:"max-in-flight-bytes,empty"`
-	// ReadTimeout is the time in which a client that sends a request must finish it.
+	// ReadTimeout is the time in which a client must finish a request that it has begun.
 	ReadTimeout time.Duration `toml:"read-timeout"`
 	// IdleTimeout is how long a connection without a request stays open.
 	IdleTimeout time.Duration `toml:"idle-timeout"`

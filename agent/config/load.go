@@ -180,9 +180,8 @@ func readBounded(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	return string(text), err
+	return string(text), errors.Join(err, f.Close())
 }
 
 // reason strips the operation and the path from an error of a file, which the place names already.
@@ -191,7 +190,7 @@ func reason(err error) string {
 	if errors.As(err, &at) {
 		return at.Err.Error()
 	}
-	return err.Error()
+	return oneLine(err.Error())
 }
 
 // oneLine keeps an error on one line whatever it quotes.

@@ -242,7 +242,7 @@ func (k *checker) path(key, v string) {
 
 func (k *checker) storageName(key, v string, seen map[string]string) {
 	strange := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+		return r != '.' && (r > unicode.MaxASCII || !isBare(byte(r)))
 	}
 	switch {
 	case v == "":

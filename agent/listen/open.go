@@ -152,8 +152,7 @@ func clearPath(path string) error {
 	}
 	c, err := net.DialTimeout("unix", path, dialTimeout)
 	if err == nil {
-		defer c.Close()
-		return inUse(path, c)
+		return errors.Join(inUse(path, c), c.Close())
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -90,7 +90,7 @@ func (e Env) AgentSocket() (string, error) {
 
 // ClientSocket returns the path that a client dials by default: QUERATOR_SOCKET, else the default socket of
 // an agent of the same user if one is there, else the socket of the system's agent if that is there, else the
-// first of the two, for the error message. The error is ErrNoHome.
+// first of the two, for the error text. The error is ErrNoHome.
 //
 // The directories that systemd gives to a unit are left out: in a client they are those of the client's unit.
 func (e Env) ClientSocket() (string, error) {
