@@ -1,5 +1,7 @@
 package queue
 
+import "math"
+
 // Commit is one change of a partition: what is added and what happens to the
 // items that are there. It is applied wholly or not at all. The engine builds
 // it; a store writes Items and the rest to flash, and builds the same Commit
@@ -60,9 +62,13 @@ type Added struct {
 type Lease struct {
 	Seq uint64
 	// Deadline is the end of the lease in boot time (nanoseconds); it decides.
+	// Values below 0 say that the lease is over and what is to become of the
+	// item: LeaseDying, LeaseLapsed, LeaseMoving, LeaseReturning.
 	Deadline int64
 	// Wall is the same moment by the wall clock of the moment the lease was
-	// given, in nanoseconds since 1970; it is shown, and decides nothing.
+	// given, in nanoseconds since 1970; it is shown, and decides nothing. For
+	// LeaseDying and LeaseMoving it is the destination instead: the first eight
+	// bytes of the tag of the partition that the item goes to.
 	Wall     int64
 	Attempts int32
 
@@ -75,7 +81,32 @@ type Lease struct {
 	// ExpireMono is Expire in boot time, or math.MaxInt64 when only the wall
 	// clock can tell. It is not stored; the engine fills it.
 	ExpireMono int64
+
+	// mark is the engine's, to find an item that one request names twice.
+	mark uint64
 }
+
+// Special values of Lease.Deadline. They are on flash, so that a power cut
+// cannot make the engine change its mind between the two halves of a move.
+const (
+	// LeaseDying: the item is on its way to a dead queue.
+	LeaseDying = math.MinInt64
+	// LeaseLapsed: the lease ended with the boot that it was given in.
+	LeaseLapsed = math.MinInt64 + 1
+	// LeaseMoving: the item is on its way to another queue, by redrive.
+	LeaseMoving = math.MinInt64 + 2
+	// LeaseReturning: a retry gave the item back; it goes to the tail whatever
+	// its attempts.
+	LeaseReturning = math.MinInt64 + 3
+)
+
+// IsMoving reports whether the item is on its way to another partition, and
+// belongs to no lease any more.
+func (l *Lease) IsMoving() bool { return l.Deadline == LeaseDying || l.Deadline == LeaseMoving }
+
+// IsOver reports whether the lease is over although the item is still in its
+// old place.
+func (l *Lease) IsOver() bool { return l.Deadline < 0 }
 
 // Scheduled is an item that cannot be leased before it is due.
 type Scheduled struct {

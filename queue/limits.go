@@ -23,6 +23,14 @@ type Limits struct {
 	// ReadAhead bounds the bytes of ready items that a partition holds in
 	// memory ahead of the leases.
 	ReadAhead int64 // 1 MiB
+	// ReadAheadTotal bounds the same over all partitions.
+	ReadAheadTotal int64 // 8 MiB
+	// MaxLeaseBytes bounds the bytes of items that one lease request gets,
+	// beyond the first item.
+	MaxLeaseBytes int64 // 4 MiB
+	// MaxListBytes bounds the bytes of items in the answer to a list, beyond
+	// the first item.
+	MaxListBytes int64 // 16 MiB
 	// GroupBytes is about how many bytes of items one commit takes; a single
 	// larger request is a commit of its own.
 	GroupBytes int64 // 1 MiB
@@ -51,6 +59,15 @@ func (l Limits) withDefaults() Limits {
 	def(&l.MaxScheduled, 100000)
 	if l.ReadAhead <= 0 {
 		l.ReadAhead = 1 << 20
+	}
+	if l.ReadAheadTotal <= 0 {
+		l.ReadAheadTotal = 8 << 20
+	}
+	if l.MaxLeaseBytes <= 0 {
+		l.MaxLeaseBytes = 4 << 20
+	}
+	if l.MaxListBytes <= 0 {
+		l.MaxListBytes = 16 << 20
 	}
 	if l.GroupBytes <= 0 {
 		l.GroupBytes = 1 << 20

@@ -2,73 +2,330 @@ package queue
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Queue is one queue of a Service. Its methods are safe for use by any
 // goroutine. After the queue was deleted they return errors of kind ErrClosed.
-type Queue struct{}
+type Queue struct {
+	core     *core
+	limits   *Limits
+	waiting  *atomic.Int64 // lease requests that wait, all queues together
+	pauser   func(ctx context.Context, q *Queue, paused bool) error
+	finder   func(name string) (*Queue, error)
+	run      runner
+	inFlight atomic.Int64
+
+	mu  sync.RWMutex
+	def Definition
+}
+
+// newQueue makes a queue of its definition; start starts its loops.
+func newQueue(s *Service, d *Definition) *Queue {
+	q := &Queue{
+		core: &core{name: d.Name}, limits: &s.limits, waiting: &s.waiting,
+		pauser: s.setPaused, finder: s.Queue, def: d.clone(),
+	}
+	q.core.options.Store(optionsOf(d))
+	for i, place := range d.Places {
+		p := &partition{
+			key:     PartitionKey{Queue: d.Name, Partition: i, Tag: place.Tag},
+			storage: s.storage(place.Storage), clock: s.clock, limits: &s.limits, events: &s.cfg.Events,
+			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(),
+		}
+		p.ahead.budget = &s.ahead
+		q.core.parts = append(q.core.parts, p)
+	}
+	return q
+}
+
+func optionsOf(d *Definition) *options {
+	return &options{
+		leaseTimeout: d.LeaseTimeout, expireTimeout: d.ExpireTimeout,
+		maxAttempts: int32(d.MaxAttempts), deadQueue: d.DeadQueue, paused: d.Paused,
+	}
+}
+
+// start starts the loops of the partitions. stop ends them.
+func (q *Queue) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	q.run.cancel = cancel
+	for _, p := range q.core.parts {
+		q.run.start(ctx, p)
+	}
+}
+
+// stop answers all that waits, and returns when the partitions are closed.
+func (q *Queue) stop() {
+	q.core.waiters.close()
+	q.run.stop()
+}
 
 // Info returns the present definition.
-func (q *Queue) Info() Info { return Info{} }
+func (q *Queue) Info() Info {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return q.def.Info
+}
+
+func (q *Queue) definition() Definition {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return q.def.clone()
+}
+
+func (q *Queue) setDefinition(d *Definition) {
+	q.mu.Lock()
+	q.def = d.clone()
+	q.mu.Unlock()
+	q.core.options.Store(optionsOf(d))
+	for _, p := range q.core.parts {
+		p.inbox.poke() // What is due, or may be leased, may have changed.
+	}
+}
 
 // Paused reports whether leases are refused.
-func (q *Queue) Paused() bool { return false }
+func (q *Queue) Paused() bool { return q.core.options.Load().paused }
+
+// Pause makes leases wait until Resume; it survives restarts.
+func (q *Queue) Pause(ctx context.Context) error { return q.pauser(ctx, q, true) }
+
+// Resume ends Pause.
+func (q *Queue) Resume(ctx context.Context) error { return q.pauser(ctx, q, false) }
 
 // CheckPartition returns an error of kind ErrInvalid when the queue has no
 // such partition.
-func (q *Queue) CheckPartition(p int) error { return errNotYet }
+func (q *Queue) CheckPartition(p int) error {
+	if p < 0 || p >= len(q.core.parts) {
+		return errPartition(p)
+	}
+	return nil
+}
+
+// submit hands a request to a partition and waits for the answer, at most for
+// timeout. What is in the loop's hands then goes on; its outcome is unknown.
+func (q *Queue) submit(ctx context.Context, p *partition, r *request, timeout time.Duration) error {
+	if q.core.queued.Add(1) > int64(q.limits.MaxRequests) {
+		q.core.queued.Add(-1)
+		p.taken(r)
+		return errOverloaded()
+	}
+	r.counted = true
+	q.inFlight.Add(1)
+	defer q.inFlight.Add(-1)
+	if !p.inbox.put(r) {
+		q.core.queued.Add(-1)
+		p.taken(r)
+		return errQueueClosed()
+	}
+	select {
+	case <-r.done:
+		return r.err
+	default:
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return r.err
+	case <-timer.C:
+		return errFailing(p.key.Partition, context.DeadlineExceeded)
+	case <-ctx.Done():
+		return errFailing(p.key.Partition, context.Cause(ctx))
+	}
+}
+
+// adminTimeout bounds the calls that carry no request timeout of their own.
+const adminTimeout = 5 * time.Minute
+
+// call runs fn in the loop of p.
+func (q *Queue) call(ctx context.Context, p *partition, fn func() error) error {
+	r := newRequest(kindCall)
+	r.call = fn
+	return q.submit(ctx, p, r, adminTimeout)
+}
 
 // Produce adds the items and returns when they are on flash. Items whose
 // SourceID is stored in the partition already are skipped; that is no error.
-func (q *Queue) Produce(ctx context.Context, r *ProduceRequest) error { return errNotYet }
+func (q *Queue) Produce(ctx context.Context, req *ProduceRequest) error {
+	if err := req.validate(q.limits); err != nil {
+		return err
+	}
+	r := newRequest(kindProduce)
+	r.items = req.Items
+	for i := range r.items {
+		r.bytes += r.items[i].Size()
+	}
+	p := q.producePartition(req.Items)
+	p.pending.Add(int64(len(r.items)))
+	return q.submit(ctx, p, r, req.RequestTimeout)
+}
+
+// producePartition chooses the partition with the fewest items that are ready
+// or on their way, the first of several; items with source ids always go to the
+// same one, or the ids could not be recognised.
+func (q *Queue) producePartition(items []Item) *partition {
+	parts := q.core.parts
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	for i := range items {
+		if id := items[i].SourceID; id != "" {
+			return parts[hashString(id)%uint32(len(parts))]
+		}
+	}
+	var best *partition
+	for _, p := range parts {
+		if p.failed.Load() == nil && (best == nil || p.unleased() < best.unleased()) {
+			best = p
+		}
+	}
+	if best == nil {
+		return parts[0]
+	}
+	return best
+}
+
+// hashString is FNV-1a: the choice has to be the same after a restart.
+func hashString(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return h
+}
+
+func (p *partition) unleased() int64 { return p.ready.Load() + p.pending.Load() }
 
 // Lease waits for items until the request timeout, then returns ErrEmpty.
-func (q *Queue) Lease(ctx context.Context, r *LeaseRequest) (*LeaseResult, error) {
-	return nil, errNotYet
+func (q *Queue) Lease(ctx context.Context, req *LeaseRequest) (*LeaseResult, error) {
+	if err := req.validate(q.limits); err != nil {
+		return nil, err
+	}
+	if q.waiting.Add(1) > int64(q.limits.MaxWaiting) {
+		q.waiting.Add(-1)
+		return nil, errOverloaded()
+	}
+	defer q.waiting.Add(-1)
+	w, err := q.core.waiters.enter(req.ClientID, req)
+	if err != nil {
+		return nil, err
+	}
+	defer q.core.waiters.leave(req.ClientID)
+	q.inFlight.Add(1)
+	defer q.inFlight.Add(-1)
+	q.placeLease(w)
+	select {
+	case <-w.done:
+		return q.leased(w)
+	default:
+	}
+	timer := time.NewTimer(req.RequestTimeout)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+	case <-timer.C:
+		q.core.waiters.cancel(w)
+		<-w.done
+	case <-ctx.Done():
+		q.core.waiters.cancel(w)
+		<-w.done
+	}
+	return q.leased(w)
+}
+
+func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	return &LeaseResult{Partition: w.partition, Items: w.items}, nil
+}
+
+// placeLease hands a lease request to the partition with the most items that
+// nobody was promised, or lets it wait if there is none.
+func (q *Queue) placeLease(w *waiter) {
+	var best *partition
+	var most int64
+	for _, p := range q.core.parts {
+		if n := p.ready.Load() - p.promised.Load(); n > most && p.failed.Load() == nil {
+			best, most = p, n
+		}
+	}
+	if best != nil && !q.Paused() && q.core.queued.Load() < int64(q.limits.MaxRequests) {
+		r := newRequest(kindLease)
+		r.lease, r.counted = w, true
+		q.core.queued.Add(1)
+		best.promised.Add(int64(w.batch))
+		if best.inbox.put(r) {
+			return
+		}
+		q.core.queued.Add(-1)
+		best.taken(r)
+	}
+	q.core.waiters.wait(w)
+	q.core.pokeReady(nil)
 }
 
 // Complete marks leased items as done. They are gone on return.
-func (q *Queue) Complete(ctx context.Context, r *CompleteRequest) error { return errNotYet }
+func (q *Queue) Complete(ctx context.Context, req *CompleteRequest) error {
+	if err := q.CheckPartition(req.Partition); err != nil {
+		return err
+	}
+	if err := req.validate(q.limits); err != nil {
+		return err
+	}
+	return q.byID(ctx, kindComplete, req.Partition, req.IDs, req.RequestTimeout, nil)
+}
+
+// byID submits a request about the items with these ids.
+func (q *Queue) byID(ctx context.Context, kind requestKind, part int, ids []string, timeout time.Duration, set func(*request)) error {
+	p := q.core.parts[part]
+	seqs, err := parseIDs(ids, p.key.Tag)
+	if err != nil {
+		return err
+	}
+	r := newRequest(kind)
+	r.seqs, r.texts = seqs, ids
+	if set != nil {
+		set(r)
+	}
+	return q.submit(ctx, p, r, timeout)
+}
 
 // Retry gives leased items back.
-func (q *Queue) Retry(ctx context.Context, r *RetryRequest) error { return errNotYet }
+func (q *Queue) Retry(ctx context.Context, req *RetryRequest) error {
+	if err := q.CheckPartition(req.Partition); err != nil {
+		return err
+	}
+	if err := req.validate(q.limits); err != nil {
+		return err
+	}
+	ids := make([]string, len(req.Items))
+	how := make([]retryHow, len(req.Items))
+	for i := range req.Items {
+		ids[i] = req.Items[i].ID
+		how[i] = retryHow{at: req.Items[i].RetryAt, dead: req.Items[i].Dead}
+	}
+	return q.byID(ctx, kindRetry, req.Partition, ids, adminTimeout, func(r *request) { r.retry = how })
+}
 
 // Extend moves lease deadlines and returns the new one, by the wall clock.
-func (q *Queue) Extend(ctx context.Context, r *ExtendRequest) (time.Time, error) {
-	return time.Time{}, errNotYet
+func (q *Queue) Extend(ctx context.Context, req *ExtendRequest) (time.Time, error) {
+	if err := q.CheckPartition(req.Partition); err != nil {
+		return time.Time{}, err
+	}
+	if err := req.validate(q.limits); err != nil {
+		return time.Time{}, err
+	}
+	var sent *request
+	err := q.byID(ctx, kindExtend, req.Partition, req.IDs, adminTimeout, func(r *request) {
+		r.leaseTimeout = req.LeaseTimeout
+		sent = r
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	return sent.deadline, nil
 }
-
-// Clear removes items from all partitions.
-func (q *Queue) Clear(ctx context.Context, r *ClearRequest) error { return errNotYet }
-
-// Stats returns the queue's figures.
-func (q *Queue) Stats(ctx context.Context) (*Stats, error) { return nil, errNotYet }
-
-// Reload checks the counters against the store. Ours are always exact, so it
-// only says whether the partitions answer.
-func (q *Queue) Reload(ctx context.Context) error { return errNotYet }
-
-// List returns ready and leased items in the order of their ids.
-func (q *Queue) List(ctx context.Context, r *ListRequest) ([]Item, error) { return nil, errNotYet }
-
-// ListScheduled returns scheduled items in the order of their ids.
-func (q *Queue) ListScheduled(ctx context.Context, r *ListRequest) ([]Item, error) {
-	return nil, errNotYet
-}
-
-// Import adds items as they are and returns them as they are stored now. A
-// skipped item is returned as it was given.
-func (q *Queue) Import(ctx context.Context, r *ImportRequest) ([]Item, error) { return nil, errNotYet }
-
-// DeleteItems removes items by id.
-func (q *Queue) DeleteItems(ctx context.Context, r *DeleteRequest) error { return errNotYet }
-
-// Pause makes leases wait until Resume; it survives restarts.
-func (q *Queue) Pause(ctx context.Context) error { return errNotYet }
-
-// Resume ends Pause.
-func (q *Queue) Resume(ctx context.Context) error { return errNotYet }
-
-// Redrive moves ready items to another queue and returns how many.
-func (q *Queue) Redrive(ctx context.Context, r *RedriveRequest) (int, error) { return 0, errNotYet }

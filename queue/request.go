@@ -127,6 +127,9 @@ type PartitionStats struct {
 	Ready     int64
 	Leased    int64
 	Scheduled int64
+	// Moving is how many items are on their way to another queue; they are
+	// held, and neither ready nor leased.
+	Moving int64
 	// HeldForClock is how many scheduled items wait for a trusted clock.
 	HeldForClock int64
 	// AverageAge is over ready and leased items; AverageLeaseLeft is the time

@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 )
-
-var errNotYet = errors.New("not yet")
 
 // Config says what a Service is made of.
 type Config struct {
@@ -41,32 +43,204 @@ type Events struct {
 
 // Service is a set of queues over a store. Its methods are safe for use by any
 // goroutine.
-type Service struct{}
+type Service struct {
+	cfg     Config
+	limits  Limits
+	clock   Clock
+	routes  routes
+	ahead   budget
+	opening chan struct{}
+	waiting atomic.Int64 // lease requests that wait, all queues together
 
-// Open loads the definitions and readies all queues.
-func Open(ctx context.Context, cfg Config) (*Service, error) { return nil, errNotYet }
+	// define is held while a definition is changed, over the write to the
+	// MetaStore; mu guards the maps alone and is never held over I/O.
+	define sync.Mutex
+	mu     sync.RWMutex
+	queues map[string]*Queue
+	byTag  map[int64]*partition
+	closed bool
+}
 
-// Shutdown answers all that waits with ErrClosed, syncs and closes the
-// partitions. The stores of the Config stay open; they are their owner's.
-func (s *Service) Shutdown(ctx context.Context) error { return errNotYet }
+// maxOpening is how many partitions are opened at a time.
+const maxOpening = 2
 
-// Create creates the queue and its partitions.
-func (s *Service) Create(ctx context.Context, info Info) error { return errNotYet }
+// Open loads the definitions and starts all queues. Their partitions are opened
+// in the background; requests wait for them. ctx bounds the loading only.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	if cfg.Meta == nil || len(cfg.Storages) == 0 {
+		return nil, invalid("a service needs a meta store and at least one storage")
+	}
+	s := &Service{
+		cfg: cfg, limits: cfg.Limits.withDefaults(), clock: cfg.Clock,
+		opening: make(chan struct{}, maxOpening),
+		queues:  make(map[string]*Queue), byTag: make(map[int64]*partition),
+	}
+	if s.clock == nil {
+		s.clock = SystemClock(nil)
+	}
+	s.ahead.limit = s.limits.ReadAheadTotal
+	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag}
+	defs, err := cfg.Meta.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range defs {
+		if err := s.load(ctx, &defs[i]); err != nil {
+			return nil, err
+		}
+	}
+	// Only now, since a partition may want to move items to one loaded later.
+	for _, q := range s.queues {
+		q.start()
+	}
+	return s, nil
+}
 
-// Update changes a queue's options: LeaseTimeout, ExpireTimeout and
-// RequestedPartitions when they are not 0, MaxAttempts, Reference and DeadQueue
-// always.
-func (s *Service) Update(ctx context.Context, info Info) error { return errNotYet }
+// load makes a queue of its definition, or finishes its deletion.
+func (s *Service) load(ctx context.Context, d *Definition) error {
+	if d.Deleting {
+		return s.erase(ctx, d)
+	}
+	for i, place := range d.Places {
+		if s.storage(place.Storage) == nil {
+			return &Error{Kind: ErrInvalid, Op: "open", Queue: d.Name, Partition: i,
+				Msg:  fmt.Sprintf("invalid partition storage; queue '%s' references '%s' which is undefined", d.Name, place.Storage),
+				Hint: "define the partition storage again, or delete its directory and the queue's definition"}
+		}
+	}
+	s.enter(newQueue(s, d))
+	return nil
+}
 
-// Delete removes a queue with its items.
-func (s *Service) Delete(ctx context.Context, name string) error { return errNotYet }
+// enter makes a queue known.
+func (s *Service) enter(q *Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues[q.core.name] = q
+	for _, p := range q.core.parts {
+		s.byTag[tagCode(p.key.Tag)] = p
+	}
+}
 
-// List returns at most limit queues in byte order of their names, from pivot
-// on. Limit 0 is 1000, the most is 65536.
-func (s *Service) List(ctx context.Context, pivot string, limit int) ([]Info, error) {
-	return nil, errNotYet
+// leave makes a queue unknown.
+func (s *Service) leave(q *Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.queues, q.core.name)
+	for _, p := range q.core.parts {
+		delete(s.byTag, tagCode(p.key.Tag))
+	}
+}
+
+func (s *Service) storage(name string) Storage {
+	for _, n := range s.cfg.Storages {
+		if n.Name == name {
+			return n.Storage
+		}
+	}
+	return nil
+}
+
+// find returns the queue of that name or nil.
+func (s *Service) find(name string) *Queue {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.queues[name]
+}
+
+// deadPartition returns the partition that dead items of a queue with that dead
+// queue go to.
+func (s *Service) deadPartition(queue string) *partition {
+	if q := s.find(queue); q != nil {
+		return q.core.parts[0]
+	}
+	return nil
+}
+
+func (s *Service) partitionByTag(code int64) *partition {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byTag[code]
 }
 
 // Queue returns the queue of that name. The error says what is wrong with the
 // name, or is of kind ErrNotFound.
-func (s *Service) Queue(name string) (*Queue, error) { return nil, errNotYet }
+func (s *Service) Queue(name string) (*Queue, error) {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return nil, invalid("queue name is invalid; queue name cannot be empty")
+	case strings.Contains(name, "~"):
+		return nil, invalid("queue name is invalid; '%s' cannot contain '~' character", name)
+	}
+	s.mu.RLock()
+	q, closed := s.queues[name], s.closed
+	s.mu.RUnlock()
+	switch {
+	case closed:
+		return nil, errServiceClosed()
+	case q == nil:
+		return nil, errNoQueue(name)
+	}
+	return q, nil
+}
+
+func errNoQueue(name string) *Error {
+	return notFound("queue does not exist; no such queue named '%s'", name)
+}
+
+// maxList is the greatest limit of List.
+const maxList = 65536
+
+// List returns at most limit queues in byte order of their names, from pivot
+// on. Limit 0 is 1000, the most is 65536.
+func (s *Service) List(ctx context.Context, pivot string, limit int) ([]Info, error) {
+	switch {
+	case limit < 0:
+		return nil, invalid("limit is invalid; limit cannot be negative")
+	case limit > maxList:
+		return nil, invalid("limit is invalid; cannot be greater than 65536")
+	case strings.Contains(pivot, "~"):
+		return nil, invalid("pivot is invalid; '%s' cannot contain '~' character", pivot)
+	case limit == 0:
+		limit = 1000
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, errServiceClosed()
+	}
+	var infos []Info
+	for name, q := range s.queues {
+		if name >= pivot {
+			infos = append(infos, q.Info())
+		}
+	}
+	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return infos[:min(limit, len(infos))], nil
+}
+
+// Shutdown answers all that waits with ErrClosed, then syncs and closes the
+// partitions. It returns when that is done, or with ctx's error while it goes
+// on. The stores of the Config stay open; they are their owner's.
+func (s *Service) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	queues := s.queues
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var wg sync.WaitGroup
+		for _, q := range queues {
+			wg.Go(q.stop)
+		}
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

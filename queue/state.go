@@ -293,7 +293,9 @@ func (s *State) EnterBoot(boot string) {
 	}
 	s.Boot = boot
 	for _, l := range s.Leases {
-		l.Deadline = math.MinInt64
+		if !l.IsOver() {
+			l.Deadline = LeaseLapsed
+		}
 	}
 	for _, d := range s.Scheduled {
 		d.DueMono = 0

@@ -3,6 +3,7 @@ package queuetest
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -157,6 +158,11 @@ func (d *driver) verifyKept() {
 
 // diffItems says how two items differ; empty if they do not.
 func diffItems(got, want *queue.Item) string {
+	g, w := *got, *want
+	g.Payload, w.Payload = nil, nil
+	if reflect.DeepEqual(&g, &w) && bytes.Equal(got.Payload, want.Payload) {
+		return "" // The quick answer; it does not see that two times are the same.
+	}
 	for _, f := range []struct {
 		name      string
 		got, want any

@@ -1,0 +1,299 @@
+package queue
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// The calls of this file run in the loop, one at a time, each with a commit of
+// its own if it changes anything.
+
+// importItems adds items as they are. The result has them as they are stored.
+func (p *partition) importItems(items []Item) ([]Item, error) {
+	g := p.newGroup(nil)
+	g.reqs = []*request{{kind: kindProduce, items: items}}
+	if err := g.findSources(g.reqs[0]); err != nil {
+		p.fail(err)
+		return nil, p.failed.Load()
+	}
+	skip := g.skip
+	var size int64
+	leased := 0
+	for i := range items {
+		size += items[i].Size()
+		if items[i].IsLeased {
+			leased++
+		}
+	}
+	if leased > 0 && len(p.st.Leases)+leased > p.limits.MaxLeased {
+		return nil, &Error{Kind: ErrFull, Op: "import", Queue: p.key.Queue, Partition: p.key.Partition,
+			Msg: "too many leased items; complete some first", Hint: "raise max-leased in the configuration"}
+	}
+	out := slices.Clone(items)
+	err := p.alone(len(items), size, func(g *group) error {
+		now := time.Unix(0, g.now.Wall).UTC()
+		for i := range items {
+			if skip[&items[i]] {
+				continue
+			}
+			out[i].CreatedAt, out[i].EnqueueAt = now, time.Time{}
+			g.importItem(&out[i])
+			p.st.Totals.Ledger.Imported++
+		}
+		return nil
+	})
+	return out, err
+}
+
+// importItem adds one item and fills in what became of it.
+func (g *group) importItem(it *Item) {
+	leased, deadline := it.IsLeased, it.LeaseDeadline
+	added := g.add(*it)
+	added.LeaseDeadline = deadline
+	it.ID = added.ID
+	if !leased {
+		return
+	}
+	g.fresh = g.fresh[:len(g.fresh)-1]
+	l := newLease(added)
+	l.Wall = wallNano(deadline)
+	l.Deadline = max(0, toMono(l.Wall, g.now))
+	g.unready(&l)
+	g.setLease(l)
+}
+
+// deleteItems removes items by sequence number, whatever they are. Those that
+// are not there are no error.
+func (p *partition) deleteItems(seqs []uint64) error {
+	seqs = slices.Compact(slices.Sorted(slices.Values(seqs)))
+	var ready []uint64
+	for _, seq := range seqs {
+		if p.st.IsReady(seq) {
+			ready = append(ready, seq)
+		}
+	}
+	facts := make(map[uint64]Lease, len(ready))
+	for chunk := range slices.Chunk(ready, 64) {
+		items, err := p.ps.Get(chunk)
+		if err != nil {
+			p.fail(err)
+			return p.failed.Load()
+		}
+		for i := range items {
+			facts[items[i].Seq()] = newLease(&items[i])
+		}
+	}
+	return p.alone(0, 0, func(g *group) error {
+		for _, seq := range seqs {
+			l, isReady := facts[seq]
+			switch {
+			case isReady:
+				g.removeReady(&l)
+				g.gaps = true
+			case p.st.Scheduled[seq] != nil:
+				g.removeScheduled(seq)
+			case p.st.Leases[seq] != nil && !p.st.Leases[seq].IsMoving():
+				g.removeLeased(seq)
+			default:
+				continue
+			}
+			p.st.Totals.Ledger.Deleted++
+		}
+		return nil
+	})
+}
+
+// removeScheduled takes a scheduled item away.
+func (g *group) removeScheduled(seq uint64) {
+	st := g.p.st
+	st.Totals.Bytes -= int64(st.Scheduled[seq].Size)
+	st.Remove(seq)
+	g.c.Removed = append(g.c.Removed, seq)
+}
+
+// clearItems removes what the request says. Items on their way to another
+// partition stay.
+func (p *partition) clearItems(r *ClearRequest) error {
+	return p.alone(0, 0, func(g *group) error {
+		if r.Ready {
+			g.clearReady()
+		}
+		if r.Scheduled || r.Ready && r.Destructive {
+			for seq := range p.st.Scheduled {
+				g.removeScheduled(seq)
+				p.st.Totals.Ledger.Cleared++
+			}
+		}
+		if r.Ready && r.Destructive {
+			for seq, l := range p.st.Leases {
+				if !l.IsMoving() {
+					g.removeLeased(seq)
+					p.st.Totals.Ledger.Cleared++
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// clearReady removes all ready items by moving the cursor behind them.
+func (g *group) clearReady() {
+	st := g.p.st
+	if st.Totals.Ready == 0 {
+		return
+	}
+	held := int64(0)
+	for _, l := range st.Leases {
+		held += int64(l.Size)
+	}
+	for _, d := range st.Scheduled {
+		held += int64(d.Size)
+	}
+	st.Totals.Ledger.Cleared += uint64(st.Totals.Ready)
+	st.Totals.Ready, st.Totals.ReadyCreated, st.Totals.Bytes = 0, 0, held
+	g.p.ahead.drop(st.Next)
+	g.cleared = true
+	g.c.Sync = true
+}
+
+// list returns ready and leased items in the order of their ids.
+func (p *partition) list(from uint64, limit int) ([]Item, error) {
+	var leased []uint64
+	for seq, l := range p.st.Leases {
+		if seq >= from && !l.IsMoving() {
+			leased = append(leased, seq)
+		}
+	}
+	slices.Sort(leased)
+	c := &collector{limit: limit, maxBytes: p.limits.MaxListBytes}
+	next := max(from, p.st.Totals.Cursor)
+	for !c.full() && p.st.Totals.Ready > 0 && next < p.st.Next {
+		items, n, err := p.ps.Read(next, min(256, limit-len(c.items)), 256<<10)
+		if err != nil {
+			return nil, err
+		}
+		for i := range items {
+			if leased, err = p.listLeased(c, leased, items[i].Seq()); err != nil {
+				return nil, err
+			}
+			c.add(items[i])
+		}
+		if len(items) == 0 || n <= next {
+			break
+		}
+		next = n
+	}
+	_, err := p.listLeased(c, leased, math.MaxUint64)
+	return c.items, err
+}
+
+// listLeased adds the leased items below seq and returns the others.
+func (p *partition) listLeased(c *collector, leased []uint64, below uint64) ([]uint64, error) {
+	for len(leased) > 0 && leased[0] < below && !c.full() {
+		n := 1
+		for n < len(leased) && n < 64 && leased[n] < below && n < c.limit-len(c.items) {
+			n++
+		}
+		items, err := p.ps.Get(leased[:n])
+		if err != nil {
+			return nil, err
+		}
+		for i := range items {
+			p.overlay(&items[i])
+			c.add(items[i])
+		}
+		leased = leased[n:]
+	}
+	return leased, nil
+}
+
+// overlay brings an item up to what the state knows of it.
+func (p *partition) overlay(it *Item) {
+	if l := p.st.Leases[it.Seq()]; l != nil {
+		it.Attempts, it.IsLeased = l.Attempts, !l.IsOver()
+		it.LeaseDeadline = time.Unix(0, l.Wall).UTC()
+	}
+	if d := p.st.Scheduled[it.Seq()]; d != nil {
+		it.Attempts = d.Attempts
+		it.EnqueueAt = time.Unix(0, d.Due).UTC()
+	}
+}
+
+// listScheduled returns scheduled items in the order of their ids.
+func (p *partition) listScheduled(from uint64, limit int) ([]Item, error) {
+	var seqs []uint64
+	for seq := range p.st.Scheduled {
+		if seq >= from {
+			seqs = append(seqs, seq)
+		}
+	}
+	slices.Sort(seqs)
+	c := &collector{limit: limit, maxBytes: p.limits.MaxListBytes}
+	for chunk := range slices.Chunk(seqs, 64) {
+		if c.full() {
+			break
+		}
+		items, err := p.ps.Get(chunk)
+		if err != nil {
+			return nil, err
+		}
+		for i := range items {
+			p.overlay(&items[i])
+			c.add(items[i])
+		}
+	}
+	return c.items, nil
+}
+
+// collector gathers items up to a number and a size.
+type collector struct {
+	items    []Item
+	limit    int
+	bytes    int64
+	maxBytes int64
+}
+
+func (c *collector) full() bool {
+	return len(c.items) >= c.limit || c.bytes >= c.maxBytes
+}
+
+func (c *collector) add(it Item) {
+	if !c.full() {
+		c.items = append(c.items, it)
+		c.bytes += it.Size()
+	}
+}
+
+// stats returns the partition's figures.
+func (p *partition) stats() PartitionStats {
+	st, now := p.st, p.now()
+	s := PartitionStats{
+		Partition: p.key.Partition, Ready: st.Totals.Ready, Leased: int64(len(st.Leases) - p.move.waiting), Moving: int64(p.move.waiting),
+		Scheduled: int64(len(st.Scheduled)), Bytes: st.Totals.Bytes, Ledger: st.Totals.Ledger, Usage: p.ps.Usage(),
+	}
+	created, left := st.Totals.ReadyCreated, int64(0)
+	for _, l := range st.Leases {
+		if l.IsMoving() {
+			continue
+		}
+		created += l.Created / int64(time.Millisecond)
+		if !l.IsOver() {
+			left += max(0, l.Deadline-now.Mono)
+		}
+	}
+	if n := s.Ready + s.Leased; n > 0 {
+		s.AverageAge = max(0, time.Duration(now.Wall/int64(time.Millisecond)-created/n)*time.Millisecond)
+	}
+	if s.Leased > 0 {
+		s.AverageLeaseLeft = time.Duration(left / s.Leased)
+	}
+	if !p.clock.Trusted() {
+		for _, d := range st.Scheduled {
+			if d.DueMono == 0 {
+				s.HeldForClock++
+			}
+		}
+	}
+	return s
+}

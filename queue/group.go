@@ -1,0 +1,209 @@
+package queue
+
+import "math"
+
+// group is one commit in the making: first everything that can fail for want
+// of room or by damage is read and reserved (plan), then the state is changed
+// and the commit filled together (apply), then it is written. From the first
+// change on, a failure ends the partition, since state and flash may differ.
+type group struct {
+	p    *partition
+	opts *options
+	now  Instant
+	reqs []*request
+
+	duty    duty
+	fetched map[uint64]*Item // items that go to the tail
+	skip    map[*Item]bool   // produced items whose source id is stored already
+	full    error            // why nothing can be added; nil if it can
+
+	c     Commit
+	first uint64 // sequence number of the first item added
+	next  uint64 // of the next one
+	fresh []int  // indexes in c.Items of those that are ready and not dealt
+	dealt []*waiter
+	gaps  bool // items in the read-ahead may be gone
+	// cleared: the ready items are gone by the cursor alone, so that the commit
+	// has to be written although it names none.
+	cleared bool
+}
+
+// group serves requests with one commit. Without requests it does what is due
+// and deals to those who wait.
+func (p *partition) group(reqs []*request) {
+	g := p.newGroup(reqs)
+	g.collectDuty()
+	if len(reqs) == 0 && g.duty.isEmpty() && !(p.servable() && p.core.waiters.size() > 0) {
+		return
+	}
+	if err := g.plan(); err != nil {
+		g.abandon(err)
+		return
+	}
+	g.apply()
+	g.write()
+}
+
+func (p *partition) newGroup(reqs []*request) *group {
+	return &group{p: p, opts: p.core.options.Load(), now: p.now(), reqs: reqs}
+}
+
+// write commits what was applied and answers.
+func (g *group) write() {
+	if !g.c.isEmpty() || g.cleared {
+		g.seal()
+		if err := g.p.ps.Commit(&g.c); err != nil {
+			g.abandon(err)
+			return
+		}
+	}
+	g.finish()
+}
+
+// alone commits a change that no request shares: items and bytes are what it
+// adds at most. fn must check everything before it changes anything; when it
+// returns an error nothing is written.
+func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error {
+	g := p.newGroup(nil)
+	if err := g.reserve(items, bytes); err != nil {
+		p.fail(err)
+		return p.failed.Load()
+	}
+	if g.full != nil {
+		return g.full
+	}
+	if err := g.readReady(); err != nil {
+		p.fail(err)
+		return p.failed.Load()
+	}
+	if err := fn(g); err != nil {
+		return err
+	}
+	if g.gaps {
+		p.ahead.filter(p.st.IsReady)
+	}
+	g.deal()
+	g.write()
+	if f := p.failed.Load(); f != nil {
+		return f
+	}
+	return nil
+}
+
+func (c *Commit) isEmpty() bool {
+	return len(c.Items) == 0 && len(c.Leases) == 0 && len(c.Schedules) == 0 && len(c.Removed) == 0
+}
+
+// seal completes the commit: what was added, where the cursor is, the totals.
+func (g *group) seal() {
+	st := g.p.st
+	g.c.At = g.now
+	if len(g.c.Items)+len(g.c.Removed)+len(g.c.Schedules) > 0 {
+		g.c.Sync = true // Segments may be removed on the strength of it.
+	}
+	g.c.Added = sumUp(g.c.Items, g.first)
+	st.Add(g.now, &g.c.Added)
+	st.SetCursor(g.frontier())
+	g.c.Totals = st.Totals
+}
+
+// frontier returns the first sequence number that is ready or may be.
+func (g *group) frontier() uint64 {
+	p := g.p
+	if it := p.ahead.first(); it != nil {
+		return it.Seq()
+	}
+	if !g.covers() {
+		return p.ahead.next
+	}
+	if len(g.fresh) > 0 {
+		return g.c.Items[g.fresh[0]].Seq()
+	}
+	return p.st.Next
+}
+
+// covers reports whether all ready items are either in the read-ahead or were
+// added by this very commit.
+func (g *group) covers() bool {
+	return g.p.st.Totals.Ready == int64(g.p.ahead.len()+len(g.fresh))
+}
+
+// sumUp describes the items of a commit.
+func sumUp(items []Item, first uint64) Added {
+	a := Added{First: first, Count: uint32(len(items)), MinExpire: math.MaxInt64, MaxExpire: math.MinInt64, Ordered: true}
+	for i := range items {
+		if !items[i].EnqueueAt.IsZero() {
+			continue
+		}
+		e := wallNano(items[i].ExpireDeadline)
+		if e < a.MaxExpire {
+			a.Ordered = false
+		}
+		a.MinExpire, a.MaxExpire = min(a.MinExpire, e), max(a.MaxExpire, e)
+	}
+	return a
+}
+
+// finish answers everybody after the commit is as durable as it has to be.
+func (g *group) finish() {
+	p := g.p
+	g.keepFresh()
+	if g.c.Sync {
+		p.lazyAt = 0
+	} else if len(g.c.Leases) > 0 && p.lazyAt == 0 {
+		p.lazyAt = g.now.Mono + int64(p.limits.LeaseSync)
+	}
+	p.publish()
+	for _, w := range g.dealt {
+		p.core.waiters.finish(w, nil)
+	}
+	for _, r := range g.reqs {
+		p.taken(r)
+		r.answer(r.err)
+	}
+	if p.leaseDue.crowded(len(p.st.Leases)) {
+		p.rebuildLeaseDue()
+	}
+}
+
+// keepFresh keeps the items just added in the read-ahead, if they follow what
+// is there and there is room, so that they need not be read back.
+func (g *group) keepFresh() {
+	p := g.p
+	if !g.covers() {
+		return
+	}
+	p.ahead.next = p.st.Next
+	for _, i := range g.fresh {
+		it := &g.c.Items[i]
+		if p.ahead.bytes+it.Size() > p.limits.ReadAhead || p.ahead.budget.left() < it.Size() {
+			p.ahead.next = it.Seq()
+			return
+		}
+		p.ahead.push(it)
+	}
+}
+
+// abandon ends a group whose commit failed, and the partition with it.
+func (g *group) abandon(err error) {
+	p := g.p
+	p.fail(err)
+	for _, w := range g.dealt {
+		w.items = nil
+		p.core.waiters.finish(w, p.failed.Load())
+	}
+	for _, r := range g.reqs {
+		p.taken(r)
+		p.reject(r, p.failed.Load())
+	}
+}
+
+// rebuildLeaseDue drops the stale entries of the heap.
+func (p *partition) rebuildLeaseDue() {
+	p.leaseDue = p.leaseDue[:0]
+	for seq, l := range p.st.Leases {
+		if !l.IsMoving() {
+			p.leaseDue.push(min(l.Deadline, l.ExpireMono), seq)
+		}
+	}
+}

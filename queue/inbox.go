@@ -1,0 +1,120 @@
+package queue
+
+import (
+	"sync"
+	"time"
+)
+
+// requestKind says what a request wants of a partition.
+type requestKind uint8
+
+const (
+	kindProduce requestKind = iota
+	kindLease
+	kindComplete
+	kindRetry
+	kindExtend
+	// kindCall runs a function in the loop, alone in its group.
+	kindCall
+)
+
+// request is what a partition's loop is asked for. The caller fills it and
+// waits for done; the loop alone touches it in between.
+type request struct {
+	kind requestKind
+
+	items []Item // produce
+	bytes int64  // produce: the sum of their sizes
+
+	seqs  []uint64 // complete, retry, extend: the items
+	texts []string // the same as the caller wrote them, for errors
+	retry []retryHow
+	// leaseTimeout is the extension of an extend; 0 is the queue's.
+	leaseTimeout time.Duration
+	deadline     time.Time // answer of an extend
+
+	lease *waiter
+
+	call func() error
+	// counted: the request counts against the limit of waiting requests.
+	counted bool
+
+	// answered, if set, is called by the loop after the answer; it must not
+	// block.
+	answered func(err error)
+
+	err  error
+	done chan struct{} // closed when answered
+}
+
+// retryHow is what a retry wants of one item.
+type retryHow struct {
+	at   time.Time
+	dead bool
+}
+
+func newRequest(kind requestKind) *request {
+	return &request{kind: kind, done: make(chan struct{})}
+}
+
+// answer ends the request. It is called once, by the loop.
+func (r *request) answer(err error) {
+	r.err = err
+	close(r.done)
+	if r.answered != nil {
+		r.answered(err)
+	}
+}
+
+// inbox is where requests wait for a partition's loop. Any goroutine puts, the
+// loop takes all that is there.
+type inbox struct {
+	mu     sync.Mutex
+	reqs   []*request
+	closed bool
+	wake   chan struct{} // holds one token when there is something to look at
+}
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+// put adds r; it returns false when the partition has been closed.
+func (b *inbox) put(r *request) bool {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return false
+	}
+	b.reqs = append(b.reqs, r)
+	b.mu.Unlock()
+	b.poke()
+	return true
+}
+
+// poke makes the loop look around even if there is no request.
+func (b *inbox) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all that waits. The slice given back is used for what comes
+// next.
+func (b *inbox) take(reuse []*request) []*request {
+	clear(reuse)
+	b.mu.Lock()
+	reqs := b.reqs
+	b.reqs = reuse[:0]
+	b.mu.Unlock()
+	return reqs
+}
+
+// close refuses further requests and returns those that wait.
+func (b *inbox) close() []*request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	reqs := b.reqs
+	b.reqs = nil
+	return reqs
+}

@@ -1,0 +1,308 @@
+package queue
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// maxDuty bounds how many items one commit moves or drops because their time
+// has come; what is left follows in the next.
+const maxDuty = 1000
+
+// maxDying bounds how many items wait to be moved to a dead queue before more
+// are looked for.
+const maxDying = 512
+
+// duty is what is due at one moment.
+type duty struct {
+	lapsed  []uint64 // leases that ended; the items go to the tail
+	dead    []uint64 // leases that ended; the items are dead
+	due     []uint64 // scheduled items that become ready
+	expired []Lease  // ready items past their expire deadline, as leases
+	items   int      // what the commit may add by it
+	bytes   int64
+}
+
+func (d *duty) hasRoom(limit int64) bool {
+	return len(d.lapsed)+len(d.dead)+len(d.due)+len(d.expired) < maxDuty && d.bytes < limit
+}
+
+func (d *duty) isEmpty() bool {
+	return len(d.lapsed)+len(d.dead)+len(d.due)+len(d.expired) == 0
+}
+
+// tail returns the items that go to the tail.
+func (d *duty) tail() []uint64 { return slices.Concat(d.lapsed, d.due) }
+
+// postpone puts off what cannot be done while the disk is full.
+func (d *duty) postpone(p *partition, now Instant) {
+	p.fullUntil = now.Mono + int64(time.Second)
+	for _, seq := range d.lapsed {
+		p.leaseDue.push(now.Mono, seq)
+	}
+	for _, seq := range d.due {
+		p.watch(seq, p.st.Scheduled[seq])
+	}
+	d.lapsed, d.due = nil, nil
+}
+
+// collectDuty finds out what is due.
+func (g *group) collectDuty() {
+	p := g.p
+	if g.now.Mono >= p.fullUntil {
+		g.collectLeases()
+		g.collectDue(&p.schedMono, g.now.Mono, true)
+		if len(p.schedWall) > 0 && p.clock.Trusted() {
+			g.collectDue(&p.schedWall, g.now.Wall, false)
+		}
+	}
+	if err := g.collectExpired(); err != nil {
+		// What cannot be read cannot be leased either; the lease reports it.
+		g.duty.expired = nil
+	}
+	d := &g.duty
+	if !d.hasRoom(p.limits.GroupBytes) {
+		p.more = true
+	}
+}
+
+// collectLeases finds the leases that are over.
+func (g *group) collectLeases() {
+	p, d := g.p, &g.duty
+	p.marks++
+	for d.hasRoom(p.limits.GroupBytes) {
+		top, ok := p.leaseDue.top()
+		if !ok || top.at > g.now.Mono {
+			return
+		}
+		p.leaseDue.pop()
+		l := p.st.Leases[top.seq]
+		if l == nil || l.IsMoving() || min(l.Deadline, l.ExpireMono) > g.now.Mono || l.mark == p.marks {
+			continue // The lease has changed since, or is here twice.
+		}
+		l.mark = p.marks
+		if g.isDead(l) {
+			d.dead = append(d.dead, top.seq)
+			continue
+		}
+		d.lapsed = append(d.lapsed, top.seq)
+		d.items++
+		d.bytes += int64(l.Size)
+	}
+}
+
+// isDead reports whether an item whose lease is over, or whose expire deadline
+// passed during it, is not to be offered again.
+func (g *group) isDead(l *Lease) bool {
+	if g.isExpired(l.Expire, l.ExpireMono) {
+		return true
+	}
+	return l.Deadline != LeaseReturning && g.opts.maxAttempts > 0 && l.Attempts >= g.opts.maxAttempts
+}
+
+// isExpired decides by the time since boot where that is possible, else by the
+// wall clock if it can be believed.
+func (g *group) isExpired(wall, mono int64) bool {
+	if mono != math.MaxInt64 {
+		return g.now.Mono >= mono
+	}
+	return g.now.Wall >= wall && g.p.clock.Trusted()
+}
+
+// collectDue finds scheduled items whose time has come by the clock of heap h.
+func (g *group) collectDue(h *deadlines, now int64, mono bool) {
+	p, d := g.p, &g.duty
+	from := len(d.due)
+	for d.hasRoom(p.limits.GroupBytes) {
+		top, ok := h.top()
+		if !ok || top.at > now {
+			break
+		}
+		h.pop()
+		s := p.st.Scheduled[top.seq]
+		if s == nil || mono && s.DueMono != top.at || !mono && (s.DueMono != 0 || s.Due != top.at) {
+			continue
+		}
+		d.due = append(d.due, top.seq)
+		d.items++
+		d.bytes += int64(s.Size)
+	}
+	// Those of one moment keep the order in which they were produced.
+	slices.SortStableFunc(d.due[from:], func(a, b uint64) int {
+		x, y := p.st.Scheduled[a], p.st.Scheduled[b]
+		if c := compareInt64(x.Due, y.Due); c != 0 {
+			return c
+		}
+		return compareInt64(int64(a), int64(b))
+	})
+}
+
+func compareInt64(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// applyDuty does what is due.
+func (g *group) applyDuty() {
+	d := &g.duty
+	for _, seq := range d.dead {
+		l := g.p.st.Leases[seq]
+		g.kill(seq, g.isExpired(l.Expire, l.ExpireMono))
+	}
+	for _, seq := range d.lapsed {
+		if g.p.st.Leases[seq].Deadline != LeaseReturning {
+			g.p.st.Totals.Ledger.Lapsed++
+		}
+		g.requeue(seq)
+	}
+	for _, seq := range d.due {
+		g.requeue(seq)
+	}
+	g.gaps = len(d.expired) > 0
+	for i := range d.expired {
+		g.killReady(d.expired[i])
+	}
+}
+
+// kill makes a leased item dead: it is marked to be moved to the dead queue, or
+// dropped if there is none.
+func (g *group) kill(seq uint64, expired bool) {
+	if g.opts.deadQueue == "" {
+		g.removeLeased(seq)
+		g.countDropped(1, expired)
+		return
+	}
+	g.markMoving(*g.p.st.Leases[seq], LeaseDying, g.deadCode())
+}
+
+// killReady does the same with a ready item that expired.
+func (g *group) killReady(l Lease) {
+	if g.opts.deadQueue == "" {
+		g.removeReady(&l)
+		g.countDropped(1, true)
+		return
+	}
+	g.unready(&l)
+	g.markMoving(l, LeaseDying, g.deadCode())
+}
+
+// removeReady takes a ready item away.
+func (g *group) removeReady(l *Lease) {
+	g.unready(l)
+	g.p.st.Totals.Bytes -= int64(l.Size)
+	g.p.st.Remove(l.Seq)
+	g.c.Removed = append(g.c.Removed, l.Seq)
+}
+
+func (g *group) countDropped(n int, expired bool) {
+	p, why := g.p, "attempts"
+	if expired {
+		why = "expired"
+		p.st.Totals.Ledger.Expired += uint64(n)
+	} else {
+		p.st.Totals.Ledger.Dead += uint64(n)
+	}
+	if p.events.Dropped != nil {
+		p.events.Dropped(p.key.Queue, p.key.Partition, n, why)
+	}
+}
+
+// collectExpired looks for ready items past their expire deadline, in the spans
+// that may have some.
+func (g *group) collectExpired() error {
+	p := g.p
+	if p.st.Totals.Ready == 0 || g.opts.deadQueue != "" && p.move.waiting >= maxDying {
+		return nil
+	}
+	for i := range p.st.Spans {
+		sp := &p.st.Spans[i]
+		if !g.spanDue(sp) {
+			continue
+		}
+		if err := g.scanExpired(sp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spanDue reports whether the span may have expired items and may be scanned.
+func (g *group) spanDue(sp *SpanInfo) bool {
+	if !sp.Ordered && g.now.Mono < g.p.scanAt {
+		return false
+	}
+	if sp.OldBoot {
+		return g.now.Wall >= sp.MinExpire && g.p.clock.Trusted()
+	}
+	return g.now.Mono >= sp.MinMono
+}
+
+// scanExpired collects the expired items of a span and learns the earliest
+// deadline of the others.
+func (g *group) scanExpired(sp *SpanInfo) error {
+	p, d := g.p, &g.duty
+	minWall, minMono := int64(math.MaxInt64), int64(math.MaxInt64)
+	if !sp.Ordered {
+		p.scanAt = g.now.Mono + int64(time.Second)
+	}
+	end := sp.last() + 1
+	for from := max(p.st.Totals.Cursor, sp.Span<<SpanBits); from < end; {
+		items, next, err := p.ps.Read(from, 256, 256<<10)
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			it := &items[i]
+			l := newLease(it)
+			switch {
+			case it.Seq() >= end:
+				from = end
+			case !g.isExpired(l.Expire, l.ExpireMono):
+				minWall, minMono = min(minWall, l.Expire), min(minMono, l.ExpireMono)
+				if sp.Ordered && !sp.OldBoot {
+					from = end
+				}
+			case !d.hasRoom(math.MaxInt64):
+				p.more = true
+				return nil
+			default:
+				d.expired = append(d.expired, l)
+			}
+			if from == end {
+				break
+			}
+		}
+		if len(items) == 0 || next <= from {
+			break
+		}
+		from = max(from, next)
+	}
+	sp.MinExpire, sp.MinMono = minWall, minMono
+	return nil
+}
+
+// nextExpiry returns the boot time at which ready items may expire next.
+func (p *partition) nextExpiry(now Instant) int64 {
+	next := int64(math.MaxInt64)
+	if p.st.Totals.Ready == 0 || p.core.options.Load().deadQueue != "" && p.move.waiting >= maxDying {
+		return next
+	}
+	for i := range p.st.Spans {
+		sp := &p.st.Spans[i]
+		at := sp.MinMono
+		if sp.OldBoot && sp.MinExpire != math.MaxInt64 {
+			at = max(toMono(sp.MinExpire, now), now.Mono+p.distrust())
+		}
+		if !sp.Ordered {
+			at = max(at, p.scanAt)
+		}
+		next = min(next, at)
+	}
+	return next
+}

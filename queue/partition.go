@@ -1,0 +1,398 @@
+package queue
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// core is what the partitions of one queue share.
+type core struct {
+	name    string
+	options atomic.Pointer[options]
+	waiters waitList
+	queued  atomic.Int64 // requests that no loop has picked up yet
+	parts   []*partition // never changes
+}
+
+// options are the settings of a queue that its partitions work by.
+type options struct {
+	leaseTimeout  time.Duration
+	expireTimeout time.Duration
+	maxAttempts   int32
+	deadQueue     string
+	paused        bool
+}
+
+// routes finds partitions of other queues, as destinations of moves. Both
+// functions return nil when there is none (any more).
+type routes struct {
+	dead  func(queue string) *partition
+	byTag func(code int64) *partition
+}
+
+// partition is one partition of a queue. Its loop (run) owns the state and is
+// the only caller of the store; everybody else goes through the inbox.
+type partition struct {
+	key     PartitionKey
+	storage Storage
+	clock   Clock
+	limits  *Limits
+	events  *Events
+	core    *core
+	routes  *routes
+	opening chan struct{} // one token for each partition that may open at a time
+	inbox   *inbox
+
+	// Written by the loop, read by anybody, to choose a partition.
+	ready  atomic.Int64
+	failed atomic.Pointer[Error]
+	// Written by whoever puts requests in, and by the loop when it has taken
+	// them: items on their way in, and items that leases in the inbox will take.
+	pending  atomic.Int64
+	promised atomic.Int64
+
+	// The rest belongs to the loop.
+	ps        PartitionStore
+	st        *State
+	ahead     readAhead
+	leaseDue  deadlines // boot time
+	schedMono deadlines // boot time
+	schedWall deadlines // wall time
+	lazyAt    int64     // boot time at which an unsynced commit must be synced; 0 is none
+	fullUntil int64     // boot time until which moves to the tail wait, since the disk is full
+	scanAt    int64     // boot time before which no unordered span is scanned for expired items
+	more      bool      // work was left over; look again at once
+	marks     uint64
+	lastUsed  int64
+	idle      bool
+	move      moveState
+}
+
+// run is the loop. It returns when ctx ends, with the store closed.
+func (p *partition) run(ctx context.Context) {
+	defer p.shut()
+	if !p.openStore(ctx) {
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var reqs []*request
+	for {
+		timer.Reset(p.untilNext())
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.inbox.wake:
+			p.gather(ctx)
+		case <-timer.C:
+		}
+		reqs = p.take(reqs)
+		p.serve(reqs)
+	}
+}
+
+// gather waits the commit delay, if there is one, for more requests to come.
+func (p *partition) gather(ctx context.Context) {
+	if p.limits.CommitDelay <= 0 {
+		return
+	}
+	t := time.NewTimer(p.limits.CommitDelay)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// openStore opens the partition, and tries again until it succeeds or ctx ends.
+func (p *partition) openStore(ctx context.Context) bool {
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		select {
+		case p.opening <- struct{}{}:
+		case <-ctx.Done():
+			return false
+		}
+		ps, err := p.storage.OpenPartition(p.key)
+		<-p.opening
+		if err == nil {
+			p.adopt(ps)
+			return true
+		}
+		p.report(err)
+		if !p.refuse(ctx, wait) {
+			return false
+		}
+	}
+}
+
+// refuse answers what comes with the failure, for as long as wait.
+func (p *partition) refuse(ctx context.Context, wait time.Duration) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for {
+		p.refuseAll(p.take(nil))
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+			return true
+		case <-p.inbox.wake:
+		}
+	}
+}
+
+// take picks up all requests that wait.
+func (p *partition) take(reuse []*request) []*request {
+	return p.uncount(p.inbox.take(reuse))
+}
+
+// uncount takes requests that were picked up out of the queue's count.
+func (p *partition) uncount(reqs []*request) []*request {
+	n := int64(0)
+	for _, r := range reqs {
+		if r.counted {
+			n++
+		}
+	}
+	p.core.queued.Add(-n)
+	return reqs
+}
+
+func (p *partition) refuseAll(reqs []*request) {
+	for _, r := range reqs {
+		p.taken(r)
+		p.reject(r, p.failed.Load())
+	}
+}
+
+// reject answers a request with an error, whatever kind it is.
+func (p *partition) reject(r *request, err error) {
+	if r.lease != nil {
+		p.core.waiters.finish(r.lease, err)
+	}
+	r.answer(err)
+}
+
+// taken undoes what putting the request added for the choice of a partition.
+func (p *partition) taken(r *request) {
+	switch r.kind {
+	case kindProduce:
+		p.pending.Add(-int64(len(r.items)))
+	case kindLease:
+		p.promised.Add(-int64(r.lease.batch))
+	}
+}
+
+// adopt takes over a store that was just opened.
+func (p *partition) adopt(ps PartitionStore) {
+	p.ps, p.st = ps, ps.State()
+	now := p.now()
+	p.st.EnterBoot(p.clock.Boot())
+	p.ahead.drop(p.st.Totals.Cursor)
+	for seq, l := range p.st.Leases {
+		l.ExpireMono = math.MaxInt64
+		if l.IsMoving() {
+			p.move.waiting++
+			p.move.recovered++
+			continue
+		}
+		p.leaseDue.push(l.Deadline, seq)
+	}
+	for seq, d := range p.st.Scheduled {
+		p.watch(seq, d)
+	}
+	p.failed.Store(nil)
+	p.lastUsed = now.Mono
+	p.publish()
+}
+
+// watch enters a scheduled item into the heap of its clock.
+func (p *partition) watch(seq uint64, d *Scheduled) {
+	if d.DueMono != 0 {
+		p.schedMono.push(d.DueMono, seq)
+	} else {
+		p.schedWall.push(d.Due, seq)
+	}
+}
+
+// serve answers requests, in groups of one commit each, and does what is due.
+func (p *partition) serve(reqs []*request) {
+	if p.failed.Load() != nil {
+		p.refuseAll(reqs)
+		return
+	}
+	if len(reqs) > 0 {
+		p.lastUsed, p.idle = p.now().Mono, false
+	}
+	p.more = false
+	p.group(reqs[:groupLen(reqs, p.limits.GroupBytes)])
+	reqs = reqs[groupLen(reqs, p.limits.GroupBytes):]
+	for len(reqs) > 0 {
+		if p.failed.Load() != nil {
+			p.refuseAll(reqs)
+			return
+		}
+		if reqs[0].kind == kindCall {
+			reqs[0].answer(reqs[0].call())
+			reqs = reqs[1:]
+			continue
+		}
+		n := groupLen(reqs, p.limits.GroupBytes)
+		p.group(reqs[:n])
+		reqs = reqs[n:]
+	}
+	if p.failed.Load() == nil {
+		p.upkeep()
+	}
+}
+
+// groupLen returns how many of the first requests go into one commit.
+func groupLen(reqs []*request, maxBytes int64) int {
+	var bytes int64
+	for i, r := range reqs {
+		if r.kind == kindCall {
+			return i
+		}
+		if bytes += r.bytes; bytes > maxBytes && i > 0 {
+			return i
+		}
+	}
+	return len(reqs)
+}
+
+// upkeep syncs what was left unsynced, starts moves, and tidies.
+func (p *partition) upkeep() {
+	now := p.now()
+	if p.lazyAt != 0 && now.Mono >= p.lazyAt {
+		p.lazyAt = 0
+		if err := p.ps.Sync(); err != nil {
+			p.fail(err)
+			return
+		}
+	}
+	p.startMove(now)
+	idle := !p.idle && now.Mono-p.lastUsed >= int64(p.limits.IdleClose)
+	if idle {
+		p.idle = true
+		p.ahead.drop(p.st.Totals.Cursor)
+	}
+	if err := p.ps.Maintain(idle); err != nil {
+		p.fail(err)
+	}
+}
+
+// maxNap bounds how long the loop sleeps while something is due later: timers
+// stand still in suspend and do not see steps of the wall clock.
+const maxNap = 10 * time.Second
+
+// untilNext returns how long the loop may sleep.
+func (p *partition) untilNext() time.Duration {
+	if p.more {
+		return 0
+	}
+	if p.failed.Load() != nil {
+		return time.Hour
+	}
+	now := p.now()
+	next := int64(math.MaxInt64)
+	at := func(mono int64) { next = min(next, mono) }
+	if !p.idle {
+		at(p.lastUsed + int64(p.limits.IdleClose))
+	}
+	if p.lazyAt != 0 {
+		at(p.lazyAt)
+	}
+	if d, ok := p.leaseDue.top(); ok {
+		at(max(d.at, p.fullUntil))
+	}
+	if d, ok := p.schedMono.top(); ok {
+		at(max(d.at, p.fullUntil))
+	}
+	if d, ok := p.schedWall.top(); ok {
+		at(max(toMono(d.at, now), p.fullUntil, now.Mono+p.distrust()))
+	}
+	at(p.nextExpiry(now))
+	at(p.move.next(now))
+	if next == math.MaxInt64 {
+		return time.Hour
+	}
+	return min(max(0, time.Duration(subSat(next, now.Mono))), maxNap)
+}
+
+// distrust is how long to wait before the wall clock is looked at again.
+func (p *partition) distrust() int64 {
+	if p.clock.Trusted() {
+		return 0
+	}
+	return int64(maxNap)
+}
+
+func (p *partition) now() Instant {
+	return Instant{Wall: p.clock.Now().UnixNano(), Mono: int64(p.clock.Mono())}
+}
+
+// publish tells other goroutines how many items are ready, and wakes the loop
+// again if somebody waits for them.
+func (p *partition) publish() {
+	p.ready.Store(p.st.Totals.Ready)
+	if p.servable() && p.core.waiters.size() > 0 {
+		p.inbox.poke()
+	}
+}
+
+// servable reports whether leases can be given now.
+func (p *partition) servable() bool {
+	return p.st.Totals.Ready > 0 && len(p.st.Leases) < p.limits.MaxLeased &&
+		p.failed.Load() == nil && !p.core.options.Load().paused
+}
+
+// fail gives the partition up: what is on flash is unknown, so that nothing is
+// acknowledged until it has been opened again.
+func (p *partition) fail(err error) {
+	p.report(err)
+	p.ready.Store(0)
+	p.ahead.drop(0)
+}
+
+func (p *partition) report(err error) {
+	p.failed.Store(errFailing(p.key.Partition, err))
+	if p.events.PartitionFailed != nil {
+		p.events.PartitionFailed(p.key.Queue, p.key.Partition, err)
+	}
+}
+
+// shut ends the loop: what waits is answered, the store is closed.
+func (p *partition) shut() {
+	for _, r := range p.uncount(p.inbox.close()) {
+		p.taken(r)
+		p.reject(r, errQueueClosed())
+	}
+	p.ready.Store(0)
+	p.ahead.drop(0)
+	if p.ps == nil {
+		return
+	}
+	if err := p.ps.Close(); err != nil && p.failed.Load() == nil {
+		p.report(err)
+	}
+}
+
+// runner starts loops and waits for them.
+type runner struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func (r *runner) start(ctx context.Context, p *partition) {
+	r.wg.Go(func() { p.run(ctx) })
+}
+
+// stop ends the loops that were started and waits until they have closed their
+// stores.
+func (r *runner) stop() {
+	r.cancel()
+	r.wg.Wait()
+}

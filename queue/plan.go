@@ -1,0 +1,173 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// plan reads what the commit needs and makes room for it. The state stays as it
+// is.
+func (g *group) plan() error {
+	items, bytes := g.duty.items, g.duty.bytes
+	move := g.duty.tail()
+	var produced int
+	for _, r := range g.reqs {
+		switch r.kind {
+		case kindProduce:
+			produced += len(r.items)
+			bytes += r.bytes
+			if err := g.findSources(r); err != nil {
+				return err
+			}
+		case kindRetry:
+			n, size, seqs := g.retryNeeds(r)
+			items += n
+			bytes += size
+			move = append(move, seqs...)
+		}
+	}
+	if err := g.fetch(move); err != nil {
+		return err
+	}
+	if err := g.reserve(items+produced, bytes); err != nil {
+		return err
+	}
+	return g.readReady()
+}
+
+// reserve makes room for what the group may add. A full disk is no failure:
+// then nothing is added, and the rest goes on.
+func (g *group) reserve(items int, bytes int64) error {
+	first, err := g.p.ps.Reserve(items, bytes)
+	if errors.Is(err, ErrFull) && items > 0 {
+		g.full = err
+		g.duty.postpone(g.p, g.now)
+		first, err = g.p.ps.Reserve(0, 0)
+	}
+	if err != nil {
+		return err
+	}
+	g.first, g.next = first, first
+	return nil
+}
+
+// findSources marks the items of a produce whose source id is stored, or occurs
+// earlier in the group.
+func (g *group) findSources(r *request) error {
+	for i := range r.items {
+		it := &r.items[i]
+		if it.SourceID == "" {
+			continue
+		}
+		_, found, err := g.p.ps.FindSource(it.SourceID)
+		if err != nil {
+			return err
+		}
+		if found || g.sourceInGroup(it) {
+			if g.skip == nil {
+				g.skip = make(map[*Item]bool)
+			}
+			g.skip[it] = true
+		}
+	}
+	return nil
+}
+
+// sourceInGroup reports whether an item before it in the group has its source
+// id and is going to be stored.
+func (g *group) sourceInGroup(it *Item) bool {
+	for _, r := range g.reqs {
+		for i := range r.items {
+			o := &r.items[i]
+			if o == it {
+				return false
+			}
+			if o.SourceID == it.SourceID && !g.skip[o] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fetch reads the items that may go to the tail.
+func (g *group) fetch(seqs []uint64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	items, err := g.p.ps.Get(seqs)
+	if err != nil {
+		return err
+	}
+	g.fetched = make(map[uint64]*Item, len(items))
+	for i := range items {
+		g.fetched[seqs[i]] = &items[i]
+	}
+	return nil
+}
+
+// readReady reads ahead what the leases of the group, and those that wait, may
+// take.
+func (g *group) readReady() error {
+	p := g.p
+	if p.st.Totals.Ready == 0 || g.opts.paused {
+		return nil
+	}
+	want := 0
+	for _, r := range g.reqs {
+		if r.kind == kindLease {
+			want += r.lease.batch
+		}
+	}
+	if n := p.core.waiters.size(); n > 0 {
+		want += n * p.limits.MaxLeaseBatch
+	}
+	if want == 0 {
+		return nil
+	}
+	want = min(want, p.limits.MaxLeased-len(p.st.Leases))
+	// More than wanted is read when the budget allows, so that small leases do
+	// not read one by one.
+	room := min(p.limits.ReadAhead, p.ahead.budget.left())
+	if p.ahead.len() >= want {
+		return nil
+	}
+	if err := p.ahead.fill(p.ps, max(want, 256), max(room, g.leaseBytes(want)), p.st.Next); err != nil {
+		return err
+	}
+	if p.ahead.len() == 0 {
+		return &Error{Kind: ErrCorrupt, Op: "lease", Queue: p.key.Queue, Partition: p.key.Partition,
+			Msg: fmt.Sprintf("%d items are counted as ready from %d on, and none is found", p.st.Totals.Ready, p.st.Totals.Cursor)}
+	}
+	return nil
+}
+
+// leaseBytes bounds the bytes that are read for leases beyond the read-ahead.
+func (g *group) leaseBytes(want int) int64 {
+	return min(int64(want)*4096, g.p.limits.MaxLeaseBytes)
+}
+
+// retryNeeds says what a retry adds to the tail: how many items, how many
+// bytes, and which items have to be read for it. A retry of so many bytes that
+// they should not be in memory together adds nothing: its items are given back
+// bit by bit afterwards.
+func (g *group) retryNeeds(r *request) (n int, size int64, seqs []uint64) {
+	for i, seq := range r.seqs {
+		l := g.p.st.Leases[seq]
+		if l == nil || l.IsOver() || !g.atOnce(r.retry[i]) {
+			continue
+		}
+		seqs = append(seqs, seq)
+		size += int64(l.Size)
+	}
+	if size > 4*g.p.limits.GroupBytes {
+		return 0, 0, nil
+	}
+	return len(seqs), size, seqs
+}
+
+// atOnce reports whether an item is to be ready again now.
+func (g *group) atOnce(how retryHow) bool {
+	return !how.dead && how.at.Before(time.Unix(0, g.now.Wall).Add(produceGrace))
+}

@@ -1,0 +1,100 @@
+package queue
+
+import "sync/atomic"
+
+// budget is a number of bytes that several partitions share. It is advisory: a
+// partition that needs one item takes it whatever is left.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// left returns how much may still be taken.
+func (b *budget) left() int64 { return max(0, b.limit-b.used.Load()) }
+
+// readAhead holds the next ready items of a partition, read from the store or
+// kept from the commit that added them. It belongs to the partition's loop.
+type readAhead struct {
+	items []Item // items[head:] are ready, in order
+	head  int
+	bytes int64
+	// next: every ready item below it is in items.
+	next   uint64
+	budget *budget
+}
+
+func (a *readAhead) len() int { return len(a.items) - a.head }
+
+// first returns the first item without taking it; nil if there is none.
+func (a *readAhead) first() *Item {
+	if a.head == len(a.items) {
+		return nil
+	}
+	return &a.items[a.head]
+}
+
+// take removes the first item. The pointer holds until the next push.
+func (a *readAhead) take() *Item {
+	it := &a.items[a.head]
+	a.head++
+	a.account(-it.Size())
+	return it
+}
+
+// push adds an item behind the others.
+func (a *readAhead) push(it *Item) {
+	if a.head == len(a.items) {
+		clear(a.items)
+		a.items, a.head = a.items[:0], 0
+	} else if a.head >= 1024 && a.head > len(a.items)/2 {
+		n := copy(a.items, a.items[a.head:])
+		clear(a.items[n:])
+		a.items, a.head = a.items[:n], 0
+	}
+	a.items = append(a.items, *it)
+	a.account(it.Size())
+}
+
+func (a *readAhead) account(n int64) {
+	a.bytes += n
+	a.budget.used.Add(n)
+}
+
+// filter drops the items that keep says no to.
+func (a *readAhead) filter(keep func(seq uint64) bool) {
+	kept := a.items[:0]
+	for i := a.head; i < len(a.items); i++ {
+		if keep(a.items[i].Seq()) {
+			kept = append(kept, a.items[i])
+		} else {
+			a.account(-a.items[i].Size())
+		}
+	}
+	clear(a.items[len(kept):])
+	a.items, a.head = kept, 0
+}
+
+// drop forgets all items; the next read begins at seq.
+func (a *readAhead) drop(seq uint64) {
+	a.account(-a.bytes)
+	a.items, a.head, a.next = nil, 0, seq
+}
+
+// fill reads until there are want items or maxBytes of them, or none are left
+// below end.
+func (a *readAhead) fill(ps PartitionStore, want int, maxBytes int64, end uint64) error {
+	for a.next < end && a.len() < want && (a.len() == 0 || a.bytes < maxBytes) {
+		items, next, err := ps.Read(a.next, want-a.len(), max(1, maxBytes-a.bytes))
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			a.push(&items[i])
+		}
+		if len(items) == 0 || next <= a.next {
+			next = end
+		}
+		a.next = next
+	}
+	return nil
+}

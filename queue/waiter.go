@@ -1,0 +1,151 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// waiter is a lease request. It is in one of three places: in the inbox of a
+// partition or in the hands of its loop (busy), or in the queue's list of those
+// that wait for items.
+type waiter struct {
+	order        uint64 // of arrival, among the requests of the queue
+	batch        int
+	leaseTimeout time.Duration
+
+	// Guarded by waitList.mu.
+	waiting   bool // in the list
+	cancelled bool // the caller has given up; ended as soon as it is not busy
+	ended     bool
+
+	// Written by the loop that deals to the waiter, before done is closed.
+	partition int
+	items     []Item
+	bytes     int64
+	err       error
+	done      chan struct{}
+}
+
+// waitList holds the lease requests of one queue that wait for items, in order
+// of arrival. Partitions take from it what they can serve. It is safe for use
+// by any goroutine.
+type waitList struct {
+	mu      sync.Mutex
+	list    []*waiter
+	clients map[string]struct{} // client ids of requests that are not answered
+	next    uint64
+	closed  bool
+}
+
+// enter registers a request by its client id.
+func (w *waitList) enter(clientID string, r *LeaseRequest) (*waiter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, errQueueClosed()
+	}
+	if _, ok := w.clients[clientID]; ok {
+		return nil, &Error{Kind: ErrDuplicate, Op: "lease",
+			Msg: "duplicate client id; a client cannot make multiple leased requests to the same queue"}
+	}
+	if w.clients == nil {
+		w.clients = make(map[string]struct{})
+	}
+	w.clients[clientID] = struct{}{}
+	w.next++
+	return &waiter{
+		order: w.next, batch: r.BatchSize, leaseTimeout: r.LeaseTimeout, done: make(chan struct{}),
+	}, nil
+}
+
+// leave frees the client id.
+func (w *waitList) leave(clientID string) {
+	w.mu.Lock()
+	delete(w.clients, clientID)
+	w.mu.Unlock()
+}
+
+// wait puts v into the list, or ends it when that is too late.
+func (w *waitList) wait(v *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		w.end(v, errQueueClosed())
+	case v.cancelled:
+		w.end(v, errNoItems())
+	default:
+		v.waiting = true
+		i, _ := slices.BinarySearchFunc(w.list, v.order, func(a *waiter, order uint64) int {
+			if a.order < order {
+				return -1
+			}
+			return 1
+		})
+		w.list = slices.Insert(w.list, i, v)
+	}
+}
+
+// claim takes the first n waiters out of the list, into the hands of the
+// calling loop, which serves each or calls wait for it again.
+func (w *waitList) claim(n int) []*waiter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n = min(n, len(w.list))
+	if n <= 0 {
+		return nil
+	}
+	got := slices.Clone(w.list[:n])
+	for _, v := range got {
+		v.waiting = false
+	}
+	w.list = slices.Delete(w.list, 0, n)
+	return got
+}
+
+// cancel ends v if it waits; if a loop has it, the loop ends it soon.
+func (w *waitList) cancel(v *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v.cancelled = true
+	if v.waiting {
+		v.waiting = false
+		w.list = slices.DeleteFunc(w.list, func(o *waiter) bool { return o == v })
+		w.end(v, errNoItems())
+	}
+}
+
+// finish ends a waiter that the calling loop has, with items or an error.
+func (w *waitList) finish(v *waiter, err error) {
+	w.mu.Lock()
+	w.end(v, err)
+	w.mu.Unlock()
+}
+
+func (w *waitList) end(v *waiter, err error) {
+	if !v.ended {
+		v.ended = true
+		v.err = err
+		close(v.done)
+	}
+}
+
+// size returns how many wait.
+func (w *waitList) size() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.list)
+}
+
+// close ends all that wait and refuses what comes.
+func (w *waitList) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, v := range w.list {
+		v.waiting = false
+		w.end(v, errQueueClosed())
+	}
+	w.list = nil
+}
