@@ -1,0 +1,261 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// closeGrace is how long closing a database may go on after Badger has logged
+// an error: it tries a failing flush again for ever.
+const closeGrace = 2 * time.Second
+
+// database is one open Badger database. Reading is safe for use by any
+// goroutine.
+type database struct {
+	db  *badger.DB
+	log *logger
+	dir string
+}
+
+// openDatabase opens the database in dir, or creates it when dir is empty.
+// Callers have looked into dir with inspect before.
+func openDatabase(dir string, mem, values int64, readOnly bool) (d *database, err error) {
+	defer func() {
+		// Badger asserts on what it finds in damaged files.
+		if r := recover(); r != nil {
+			d, err = nil, corrupt(nil, "the database %s cannot be opened: %v", dir, r)
+		}
+	}()
+	log := newLogger(dir)
+	o := badgerOptions(dir, mem, values, log)
+	o.ReadOnly = readOnly
+	db, err := badger.Open(o)
+	switch {
+	case err == nil:
+	case errors.Is(err, badger.ErrTruncateNeeded):
+		return nil, err
+	case isFull(err):
+		return nil, &queue.Error{Kind: queue.ErrFull, Err: err, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir)}
+	case errors.Is(err, fs.ErrPermission):
+		return nil, unavailable(err, "cannot open %s", dir)
+	default:
+		return nil, corrupt(err, "the database %s cannot be opened", dir)
+	}
+	d = &database{db: db, log: log, dir: dir}
+	if err := log.check(); err != nil {
+		// Such as a table that Badger found damaged and left out.
+		_ = d.close()
+		return nil, corrupt(err, "the database %s is damaged", dir)
+	}
+	return d, nil
+}
+
+// close closes the database. It returns an error instead of waiting for ever
+// when Badger cannot flush; the database's goroutines are then left to the end
+// of the process, and its files are as after a crash, which is a normal state.
+func (d *database) close() error {
+	done := make(chan error, 1)
+	go func() { done <- d.db.Close() }()
+	select {
+	case err := <-done:
+		return errors.Join(err, d.log.check())
+	case <-d.log.failed:
+	}
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case err := <-done:
+		return errors.Join(err, d.log.check())
+	case <-grace.C:
+		return d.log.check()
+	}
+}
+
+// get calls fn with the value of key, which is valid during the call only, and
+// reports whether there is one. A value that Badger cannot read is damage.
+func (d *database) get(key []byte, fn func(value []byte) error) (found bool, err error) {
+	txn := d.db.NewTransaction(false)
+	defer txn.Discard()
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, corrupt(err, "key %x of %s cannot be read", key, d.dir)
+	}
+	return true, d.value(item, fn)
+}
+
+func (d *database) value(item *badger.Item, fn func(value []byte) error) error {
+	var inner error
+	err := item.Value(func(value []byte) error {
+		inner = fn(value)
+		return nil
+	})
+	if err != nil {
+		return corrupt(err, "the value of key %x of %s cannot be read", item.Key(), d.dir)
+	}
+	return inner
+}
+
+// each calls fn with every key that begins with that letter, in order, and a function that reads
+// its value, until fn returns false or an error.
+func (d *database) each(letter byte, from uint64, fn func(n uint64, read func(func([]byte) error) error) (bool, error)) error {
+	txn := d.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letter}})
+	defer it.Close()
+	for it.Seek(numberedKey(letter, from)); it.Valid(); it.Next() {
+		item := it.Item()
+		n, ok := keyNumber(letter, item.Key())
+		if !ok {
+			return corrupt(nil, "%s holds the key %x, which is none of ours", d.dir, item.Key())
+		}
+		more, err := fn(n, func(use func([]byte) error) error { return d.value(item, use) })
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// blockBefore returns the first sequence number of the last block that begins
+// at or before seq.
+func (d *database) blockBefore(seq uint64) (first uint64, found bool) {
+	txn := d.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
+	defer it.Close()
+	it.Seek(blockKey(seq))
+	if !it.Valid() {
+		return 0, false
+	}
+	return keyNumber(letterBlock, it.Item().Key())
+}
+
+// contents says what kinds of files a segment's directory holds.
+type contents struct {
+	manifest bool
+	data     bool  // tables, memtables or value logs
+	mem      int64 // size of the largest memtable; 0 if there is none
+}
+
+// inspect looks at the files of a database before Badger does, and puts right
+// or refuses what Badger would stumble over: empty files, which deleting leaves
+// and which make every Open fail; a directory without a MANIFEST, or with tables
+// that the MANIFEST does not name, which Badger would delete.
+func inspect(dir string) (contents, error) {
+	var c contents
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return c, unavailable(err, "cannot read the directory %s", dir)
+	}
+	var tables []string
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		info, err := e.Info()
+		if err != nil {
+			return c, unavailable(err, "cannot read the directory %s", dir)
+		}
+		ext := filepath.Ext(e.Name())
+		switch {
+		case e.Name() == badger.ManifestFilename:
+			c.manifest = true
+		case (ext == ".mem" || ext == ".vlog") && info.Size() == 0:
+			if err := os.Remove(path); err != nil {
+				return c, unavailable(err, "cannot remove the empty file %s", path)
+			}
+		case ext == ".mem":
+			c.data, c.mem = true, max(c.mem, info.Size())
+		case ext == ".vlog":
+			c.data = true
+		case ext == ".sst":
+			c.data = true
+			tables = append(tables, e.Name())
+		}
+	}
+	if !c.manifest && c.data {
+		return c, corrupt(nil, "%s has no %s, but files that need one", dir, badger.ManifestFilename)
+	}
+	if c.manifest {
+		return c, checkManifest(dir, tables, c.mem > 0)
+	}
+	return c, nil
+}
+
+// checkManifest compares the tables in dir with those that the MANIFEST names.
+// A table too many is normal when the memtable that it was made of is there too.
+func checkManifest(dir string, tables []string, haveMem bool) error {
+	path := filepath.Join(dir, badger.ManifestFilename)
+	f, err := os.Open(path)
+	if err != nil {
+		return unavailable(err, "cannot open %s", path)
+	}
+	defer f.Close()
+	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(dir, minMemTable, 1<<20, nil))
+	if err != nil {
+		return corrupt(err, "%s is damaged", path)
+	}
+	have := make(map[string]bool, len(tables))
+	for _, name := range tables {
+		have[name] = true
+	}
+	for id := range m.Tables {
+		name := fmt.Sprintf("%06d.sst", id)
+		if !have[name] {
+			return corrupt(nil, "%s names the table %s, which is not there", path, name)
+		}
+		delete(have, name)
+	}
+	if len(have) > 0 && !haveMem {
+		return corrupt(nil, "%s does not name %d of the tables that are there", path, len(have))
+	}
+	return nil
+}
+
+// settle opens and closes a database that was not closed, so that its memtable
+// becomes a table and everything in it is on flash.
+func settle(dir string, mem int64, values int64) error {
+	if err := needSpace(dir, mem+settleSpace, 0); err != nil {
+		return err
+	}
+	d, err := openDatabase(dir, mem, values, false)
+	if err != nil {
+		return err
+	}
+	if err := d.close(); err != nil {
+		return unavailable(err, "the database %s cannot be closed", dir)
+	}
+	return nil
+}
+
+// settleSpace is what opening and closing a database takes beside its memtable.
+const settleSpace = 256 << 10
+
+// memTableFor returns a memtable size that holds what a memtable file of that
+// size has. Badger makes the file twice the size, and cuts it to what is used
+// when it was interrupted while flushing; an entry may take twice as much in
+// memory as in the file.
+func memTableFor(fileSize int64) int64 {
+	for size := int64(minMemTable); ; size *= 4 {
+		if fileSize == 2*size || 2*fileSize <= size {
+			return size
+		}
+	}
+}
+
+// corrupt returns an error of kind ErrCorrupt.
+func corrupt(cause error, format string, args ...any) *queue.Error {
+	return &queue.Error{Kind: queue.ErrCorrupt, Msg: fmt.Sprintf(format, args...), Err: cause,
+		Hint: "keep a copy of the directory and look for errors of the disk in the kernel's log"}
+}
+
+// isCorrupt reports whether err says that stored data is damaged.
+func isCorrupt(err error) bool { return errors.Is(err, queue.ErrCorrupt) }

@@ -1,0 +1,390 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// metaDirName is the directory, below that of the queue storage, which holds the
+// definitions of queues. No queue name begins with '~'.
+const metaDirName = "~queue-storage-partition"
+
+const (
+	letterDefinition = 'q'
+	definitionFormat = 1
+	maxDefinition    = 1 << 20 // bytes; a definition takes a few hundred
+)
+
+// Meta keeps the definitions of queues. It implements queue.MetaStore. Its
+// methods are safe for use by any goroutine.
+//
+// The definitions are in a Badger database, a generation, which is only ever
+// added to: a definition that is put again or removed leaves garbage behind. The
+// first change after opening, and one that does not fit any more, writes all
+// live definitions to a new generation; then the old one is removed. A
+// generation counts once its header is there, which is written last.
+type Meta struct {
+	options Options
+	dir     string
+	lock    *os.File
+
+	mu         sync.Mutex        // guards what follows
+	values     map[string][]byte // the stored form of each definition, by queue
+	generation uint64            // the newest, 0 if there is none
+	tail       *tail             // the newest, once something was written
+	err        error             // why changes are refused
+}
+
+var _ queue.MetaStore = (*Meta)(nil)
+
+// OpenMeta opens the definitions of queues below o.Dir, creating what is not
+// there. Of the options Dir, Boot and Now matter. The error Is queue.ErrLocked,
+// queue.ErrCorrupt, queue.ErrFormat or queue.ErrUnavailable.
+func OpenMeta(o Options) (*Meta, error) {
+	o = o.withDefaults()
+	top, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, unavailable(err, "cannot use the directory %s", o.Dir)
+	}
+	dir := filepath.Join(top, metaDirName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, unavailable(err, "cannot create the directory %s", dir)
+	}
+	if err := syncDir(top); err != nil {
+		return nil, unavailable(err, "cannot sync the directory %s", top)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Meta{options: o, dir: dir, lock: lock, values: make(map[string][]byte)}
+	if err := m.load(); err != nil {
+		_ = unlockDir(lock)
+		return nil, err
+	}
+	return m, nil
+}
+
+// load reads the newest complete generation and removes all others.
+func (m *Meta) load() error {
+	names, err := listDir(m.dir)
+	if err != nil {
+		return unavailable(err, "cannot read the directory %s", m.dir)
+	}
+	if err := removeLeftovers(m.dir, names); err != nil {
+		return unavailable(err, "cannot remove what is left in %s", m.dir)
+	}
+	generations := segmentSpans(names)
+	slices.Reverse(generations)
+	complete := false
+	for _, g := range generations {
+		m.generation = max(m.generation, g)
+		dir := m.generationDir(g)
+		if !complete {
+			if complete, err = m.read(dir); err != nil {
+				return err
+			}
+			if complete {
+				continue
+			}
+		}
+		if err := discardDir(dir); err != nil {
+			return unavailable(err, "cannot remove the directory %s", dir)
+		}
+	}
+	return nil
+}
+
+func (m *Meta) generationDir(g uint64) string { return filepath.Join(m.dir, segmentName(g)) }
+
+// read reads the definitions of a generation. It reports false when the
+// generation was never completed.
+func (m *Meta) read(dir string) (complete bool, err error) {
+	c, err := inspect(dir)
+	if err != nil || !c.manifest {
+		return false, err
+	}
+	d, err := openSealed(dir)
+	if err != nil {
+		return false, err
+	}
+	defer d.close()
+	found, err := d.get(headerKey(), func(value []byte) error {
+		_, err := decodeHeader(value)
+		return err
+	})
+	if err != nil || !found {
+		return false, err
+	}
+	txn := d.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letterDefinition}})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		item := it.Item()
+		name := string(item.Key()[1:])
+		err := d.value(item, func(value []byte) error {
+			if len(value) > 0 {
+				m.values[name] = slices.Clone(value)
+			}
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// Load returns all definitions, in the order of their names.
+func (m *Meta) Load(ctx context.Context) ([]queue.Definition, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	defs := make([]queue.Definition, 0, len(m.values))
+	for _, name := range slices.Sorted(maps.Keys(m.values)) {
+		d, err := decodeDefinition(m.values[name])
+		if err != nil {
+			return nil, metaError(name, err)
+		}
+		defs = append(defs, d)
+	}
+	return defs, nil
+}
+
+func metaError(name string, err error) error {
+	kind := queue.ErrCorrupt
+	if errors.Is(err, queue.ErrFormat) {
+		kind = queue.ErrFormat
+	}
+	return &queue.Error{Kind: kind, Queue: name, Err: err, Msg: fmt.Sprintf("the definition of queue %q cannot be read", name)}
+}
+
+// Put stores a definition; it is on flash when Put returns nil.
+func (m *Meta) Put(ctx context.Context, d *queue.Definition) error {
+	value, err := encodeDefinition(d)
+	if err != nil {
+		return err
+	}
+	return m.change(ctx, d.Name, value)
+}
+
+// Remove removes the definition of a queue. One that is not there is no error.
+func (m *Meta) Remove(ctx context.Context, name string) error {
+	return m.change(ctx, name, nil)
+}
+
+// change stores the value of a definition, nil if it is gone.
+func (m *Meta) change(ctx context.Context, name string, value []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.err != nil {
+		return m.err
+	}
+	old, had := m.values[name]
+	if value == nil && !had {
+		return nil
+	}
+	set := func(v []byte, keep bool) {
+		if keep {
+			m.values[name] = v
+		} else {
+			delete(m.values, name)
+		}
+	}
+	set(value, value != nil)
+	err := m.write(entry{key: definitionKey(name), value: value})
+	if err == nil {
+		return nil
+	}
+	set(old, had)
+	if !errors.Is(err, queue.ErrFull) {
+		m.err = err
+	}
+	return err
+}
+
+// write writes an entry that m.values shows already.
+func (m *Meta) write(e entry) error {
+	cost := demand{mem: memCost(len(e.key), len(e.value)) + int64(endOfTxn), values: logSize(len(e.key), len(e.value))}
+	if m.tail == nil || m.tail.memLeft() < cost.mem || m.tail.valueLeft() < cost.values {
+		return m.renew()
+	}
+	if err := m.tail.write([]entry{e}); err != nil {
+		return err
+	}
+	return m.tail.sync()
+}
+
+// renew writes all definitions to a new generation.
+func (m *Meta) renew() error {
+	entries, need := m.entries()
+	z := sizes{mem: minMemTable, values: max(2<<20, 2*need.values)}
+	for z.mem*memLimit/100 < 2*need.mem {
+		z.mem *= 4
+	}
+	m.generation++
+	dir := m.generationDir(m.generation)
+	t, err := createTail(dir, m.generation, z)
+	if err != nil {
+		_ = discardDir(dir) // What is left of it is removed at the next start.
+		return err
+	}
+	if err = t.write(entries); err == nil {
+		err = t.sync()
+	}
+	if err != nil {
+		_ = t.close() // What it holds is not wanted.
+		_ = discardDir(dir)
+		return err
+	}
+	old := m.tail
+	m.tail = t
+	if old != nil {
+		_ = old.close() // What it holds is not wanted.
+	}
+	return m.discardOld()
+}
+
+// entries returns all definitions and, last, the header, and what they take.
+func (m *Meta) entries() (entries []entry, need demand) {
+	for _, name := range slices.Sorted(maps.Keys(m.values)) {
+		entries = append(entries, entry{key: definitionKey(name), value: m.values[name]})
+	}
+	header := segmentHeader{Span: m.generation + 1, Boot: m.options.Boot, Created: m.options.Now().UnixNano()}
+	entries = append(entries, entry{key: headerKey(), value: appendHeader(nil, &header)})
+	for _, e := range entries {
+		need.mem += memCost(len(e.key), len(e.value)) + int64(endOfTxn)
+		need.values += logSize(len(e.key), len(e.value))
+	}
+	return entries, need
+}
+
+// discardOld removes all generations before the newest.
+func (m *Meta) discardOld() error {
+	names, err := listDir(m.dir)
+	if err != nil {
+		return unavailable(err, "cannot read the directory %s", m.dir)
+	}
+	for _, g := range segmentSpans(names) {
+		if g >= m.generation {
+			continue
+		}
+		if err := discardDir(m.generationDir(g)); err != nil {
+			return unavailable(err, "cannot remove an old generation in %s", m.dir)
+		}
+	}
+	return nil
+}
+
+// Close closes the store. Every definition is on flash already.
+func (m *Meta) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lock == nil {
+		return nil
+	}
+	var err error
+	if m.tail != nil {
+		err = m.tail.close()
+		m.tail = nil
+	}
+	err = errors.Join(err, unlockDir(m.lock))
+	m.lock = nil
+	m.err = &queue.Error{Kind: queue.ErrClosed, Msg: fmt.Sprintf("the store %s is closed", m.dir)}
+	return err
+}
+
+func definitionKey(name string) []byte { return append([]byte{letterDefinition}, name...) }
+
+// definition is the stored form of a queue.Definition. Texts are bytes, which
+// JSON holds in base64, since queue names need not be UTF-8. Fields are only
+// added; definitionFormat rises when an older version would misread one.
+type definition struct {
+	Name          []byte        `json:"name"`
+	DeadQueue     []byte        `json:"dead_queue,omitempty"`
+	Reference     []byte        `json:"reference,omitempty"`
+	LeaseTimeout  time.Duration `json:"lease_timeout"`
+	ExpireTimeout time.Duration `json:"expire_timeout"`
+	MaxAttempts   int           `json:"max_attempts,omitempty"`
+	Partitions    int           `json:"requested_partitions"`
+	CreatedAt     time.Time     `json:"created_at"`
+	UpdatedAt     time.Time     `json:"updated_at"`
+	Places        []place       `json:"places"`
+	Paused        bool          `json:"paused,omitempty"`
+	Deleting      bool          `json:"deleting,omitempty"`
+}
+
+type place struct {
+	Storage []byte `json:"storage"`
+	Tag     []byte `json:"tag"`
+}
+
+// encodeDefinition returns the stored form: a version byte, JSON, and CRC-32C of
+// both, little endian.
+func encodeDefinition(d *queue.Definition) ([]byte, error) {
+	f := definition{
+		Name: []byte(d.Name), DeadQueue: []byte(d.DeadQueue), Reference: []byte(d.Reference),
+		LeaseTimeout: d.LeaseTimeout, ExpireTimeout: d.ExpireTimeout, MaxAttempts: d.MaxAttempts,
+		Partitions: d.RequestedPartitions, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+		Paused: d.Paused, Deleting: d.Deleting,
+	}
+	for i := range d.Places {
+		f.Places = append(f.Places, place{Storage: []byte(d.Places[i].Storage), Tag: d.Places[i].Tag[:]})
+	}
+	text, err := json.Marshal(&f)
+	if err != nil || len(text) > maxDefinition {
+		return nil, &queue.Error{Kind: queue.ErrInvalid, Queue: d.Name, Err: err,
+			Msg: fmt.Sprintf("the definition of queue %q cannot be stored: %d bytes of at most %d", d.Name, len(text), maxDefinition)}
+	}
+	value := append([]byte{definitionFormat}, text...)
+	return binary.LittleEndian.AppendUint32(value, crc32.Checksum(value, crc32.MakeTable(crc32.Castagnoli))), nil
+}
+
+func decodeDefinition(value []byte) (d queue.Definition, err error) {
+	end := len(value) - 4
+	if end < 1 || crc32.Checksum(value[:end], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(value[end:]) {
+		return d, errCorrupt("definition", "its checksum is wrong")
+	}
+	if value[0] != definitionFormat {
+		return d, errNewer("definition", "it has version %d, known is %d", value[0], definitionFormat)
+	}
+	var f definition
+	if err := json.Unmarshal(value[1:end], &f); err != nil {
+		return d, errCorrupt("definition", "%v", err)
+	}
+	d = queue.Definition{
+		Info: queue.Info{
+			Name: string(f.Name), DeadQueue: string(f.DeadQueue), Reference: string(f.Reference),
+			LeaseTimeout: f.LeaseTimeout, ExpireTimeout: f.ExpireTimeout, MaxAttempts: f.MaxAttempts,
+			RequestedPartitions: f.Partitions, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt,
+		},
+		Paused: f.Paused, Deleting: f.Deleting,
+	}
+	for i := range f.Places {
+		p := queue.Place{Storage: string(f.Places[i].Storage)}
+		if copy(p.Tag[:], f.Places[i].Tag) != queue.TagSize || len(f.Places[i].Tag) != queue.TagSize {
+			return d, errCorrupt("definition", "a tag has %d bytes", len(f.Places[i].Tag))
+		}
+		d.Places = append(d.Places, p)
+	}
+	return d, nil
+}

@@ -1,0 +1,155 @@
+package badgerstore
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Options are the settings of a storage. Zero values mean the defaults.
+type Options struct {
+	// Dir is the directory of the storage; it is created when it is not there.
+	// All of it is on one device.
+	Dir string
+	// Boot names this run of the kernel (queue.Clock.Boot).
+	Boot string
+	// MemoryBudget is about how many bytes of memory all open databases of the
+	// storage may take together; 0 means DefaultMemoryBudget. It bounds MaxOpen
+	// and the size of memtables.
+	MemoryBudget int64
+	// MaxOpen is how many sealed segments are kept open for reading, all
+	// partitions together; 0 means one for each MiB of MemoryBudget, at least 4
+	// and at most 32. Segments that are written come on top, at most three for
+	// each partition in use.
+	MaxOpen int
+	// MinFree is how many bytes of the disk are left alone: beyond it items are
+	// refused, what is there can still be leased and completed. 0 means
+	// DefaultMinFree, a negative number none.
+	MinFree int64
+	// SegmentBytes is how many bytes of stored blocks a segment takes before the
+	// next one begins; 0 means 16 MiB, or 4 MiB where addresses have 32 bits,
+	// since all of a segment is mapped. At least 1 MiB.
+	SegmentBytes int64
+	// Now is the wall clock, for the time of creation in segment headers, which
+	// only people read; nil means time.Now.
+	Now func() time.Time
+	// Events are told what an operator wants to know.
+	Events Events
+}
+
+// Events are functions that are called when something happened that no error
+// tells; nil ones are left out. They are called from any goroutine and must
+// return soon.
+type Events struct {
+	// SetAside: the directory from was renamed to to and is used no more.
+	SetAside func(from, to, reason string)
+	// Dropped: the segment in dir ended in so many commits that were never
+	// acknowledged, which is normal after a power cut.
+	Dropped func(dir string, commits int)
+	// Failed: something in the background failed and will be tried again.
+	Failed func(dir string, err error)
+}
+
+const (
+	// DefaultMemoryBudget suits a device with 512 MiB.
+	DefaultMemoryBudget = 32 << 20
+	// DefaultMinFree keeps room for what completing all items may write.
+	DefaultMinFree = 8 << 20
+
+	// valueThreshold is the size from which on a value goes to the value log,
+	// where it costs a second file to sync; below, it goes to the memtable,
+	// which is written to flash twice (the second time when it is sealed).
+	valueThreshold = 2 << 10
+
+	// Sizes of memtables; each is 4 times the one before. They only bound how
+	// many commits a segment takes; memory is used as they fill.
+	minMemTable = 256 << 10
+	maxMemTable = 4 << 20
+
+	// maxSegmentItems bounds a segment's items, and with them what a damaged
+	// segment costs and what an index of its sources takes.
+	maxSegmentItems = 1 << 18
+	// maxSegmentSources bounds the source ids of a segment, which are in memory
+	// while it is the tail.
+	maxSegmentSources = 1 << 16
+
+	// valueStep is how far ahead of the write offset blocks of the value log are
+	// reserved on the disk.
+	valueStep = 1 << 20
+
+	// recordSlack is how many bytes of records and blocks a value log holds
+	// beyond SegmentBytes; so much is reserved for the record of one commit.
+	recordSlack = 4 << 20
+)
+
+func (o Options) withDefaults() Options {
+	if o.MemoryBudget <= 0 {
+		o.MemoryBudget = DefaultMemoryBudget
+	}
+	if o.MaxOpen <= 0 {
+		o.MaxOpen = int(min(32, max(4, o.MemoryBudget>>20)))
+	}
+	switch {
+	case o.MinFree == 0:
+		o.MinFree = DefaultMinFree
+	case o.MinFree < 0:
+		o.MinFree = 0
+	}
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = 16 << 20
+		if bits.UintSize == 32 {
+			o.SegmentBytes = 4 << 20
+		}
+	}
+	o.SegmentBytes = max(1<<20, o.SegmentBytes)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// maxMem returns the greatest memtable that the budget allows.
+func (o *Options) maxMem() int64 {
+	switch {
+	case o.MemoryBudget >= 128<<20:
+		return maxMemTable
+	case o.MemoryBudget >= 16<<20:
+		return maxMemTable / 4
+	}
+	return minMemTable
+}
+
+// badgerOptions returns the options of a segment's database. Nothing is ever
+// compacted or collected: the number of tables at which Badger would stall is
+// out of reach, since the memtable never rotates. BaseTableSize is four times the
+// memtable because a table builder that outgrows twice BaseTableSize destroys
+// its table where int has 32 bits.
+func badgerOptions(dir string, mem, values int64, log badger.Logger) badger.Options {
+	o := badger.DefaultOptions(dir)
+	o.Logger = log
+	o.SyncWrites = false // We sync by ourselves, see tail.sync.
+	o.MemTableSize = mem
+	o.BaseTableSize = 4 * mem
+	o.NumMemtables = 2
+	o.MaxLevels = 2
+	o.NumLevelZeroTables = 500
+	o.NumLevelZeroTablesStall = 1000
+	o.NumCompactors = 0
+	o.CompactL0OnClose = false
+	o.NumGoroutines = 1
+	o.ValueThreshold = valueThreshold
+	o.ValueLogFileSize = values
+	o.ValueLogMaxEntries = math.MaxUint32
+	o.Compression = options.None
+	o.BlockCacheSize = 0
+	o.IndexCacheSize = 0
+	o.MetricsEnabled = false
+	o.DetectConflicts = false
+	o.VerifyValueChecksum = true
+	o.ChecksumVerificationMode = options.OnTableAndBlockRead
+	o.BypassLockGuard = true // The storage's own lock covers it.
+	return o
+}

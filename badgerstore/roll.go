@@ -1,0 +1,367 @@
+package badgerstore
+
+import (
+	"errors"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// prepared is a segment that is opened ahead of its use by a goroutine, so that
+// no request waits for it.
+type prepared struct {
+	span  uint64
+	dir   string
+	sizes sizes
+	ready chan struct{} // closed when tail and err are set
+	tail  *tail
+	err   error
+}
+
+// demand is what a commit may take of a segment.
+type demand struct {
+	mem    int64 // of the memtable
+	values int64 // of the value log
+}
+
+// Reserve makes room for a commit, in a new segment if need be. An error of kind
+// queue.ErrFull has changed nothing.
+func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	need := p.demand(items, bytes)
+	if items > 0 {
+		if err := needSpace(p.dir, need.values+need.mem, p.storage.options.MinFree); err != nil {
+			return 0, err
+		}
+	}
+	if p.tail == nil || !p.fits(items, need) {
+		if err := p.roll(need); err != nil {
+			return 0, p.failUnlessFull(err)
+		}
+	}
+	t := p.tail.writer
+	if err := t.reserve(need.values); err != nil && (items > 0 || !errors.Is(err, queue.ErrFull)) {
+		// A commit without items makes do with what is reserved already.
+		return 0, p.failUnlessFull(err)
+	}
+	p.first = p.tail.span<<queue.SpanBits + uint64(t.items)
+	return p.first, nil
+}
+
+func (p *partition) failUnlessFull(err error) error {
+	if errors.Is(err, queue.ErrFull) {
+		return err
+	}
+	return p.fail(err)
+}
+
+const (
+	// itemBytes is what an item takes in a block beside its queue.Item.Size, at
+	// most.
+	itemBytes = 128
+	// recordBytes bounds the record of a commit, beside what it says of each
+	// lease and scheduled item.
+	recordBytes   = 256 << 10
+	recordPerItem = 24
+)
+
+// demand returns an upper bound of what a commit takes.
+func (p *partition) demand(items int, bytes int64) demand {
+	// Two blocks in a row have more than blockRawMax or blockItemsMax together.
+	raw := bytes + int64(items)*itemBytes
+	blocks := 2 + 2*raw/blockRawMax + 2*int64(items)/blockItemsMax
+	if items == 0 {
+		raw, blocks = 0, 0
+	}
+	blocks = min(blocks, int64(items))
+	held := int64(len(p.state.Leases) + len(p.state.Scheduled))
+	record := recordBytes + recordPerItem*held
+	small := memCost(numberedKeySize, valueThreshold-1)
+	return demand{
+		mem:    (blocks + 2) * small,
+		values: raw + blocks*256 + record,
+	}
+}
+
+// fits reports whether the tail takes a commit of so many items.
+func (p *partition) fits(items int, need demand) bool {
+	t := p.tail.writer
+	if t.memLeft() < need.mem || t.valueLeft() < need.values {
+		return false
+	}
+	if items == 0 || t.items == 0 {
+		return true
+	}
+	return int64(t.items)+int64(items) <= maxSegmentItems && t.bytes < p.storage.options.SegmentBytes && !t.sources.full()
+}
+
+// sizesFor returns what a segment is made for whose first commit needs so much
+// and whose checkpoint has that size.
+func (p *partition) sizesFor(need demand, checkpoint int64) sizes {
+	z := sizes{mem: p.memSize, values: p.storage.options.SegmentBytes + recordSlack}
+	mem := need.mem + 2*memCost(numberedKeySize, valueThreshold)
+	for z.mem*memLimit/100 < mem {
+		z.mem *= 4
+	}
+	z.values = max(z.values, need.values+checkpoint+recordSlack)
+	return z
+}
+
+// roll makes a new segment the tail: everything before it is on flash then, and
+// the state as it is now is its checkpoint, on flash as well.
+func (p *partition) roll(need demand) error {
+	checkpoint := appendCheckpoint(nil, p.state)
+	z := p.sizesFor(need, int64(len(checkpoint)))
+	t, err := p.takeNext(z)
+	if err != nil {
+		return err
+	}
+	if p.tail != nil {
+		if err := p.tail.writer.sync(); err != nil {
+			p.discardTail(t)
+			return p.fail(err)
+		}
+		p.adapt(p.tail.writer)
+	}
+	header := segmentHeader{
+		Queue: p.key.Queue, Partition: p.key.Partition, Tag: p.key.Tag,
+		Span: t.span, Boot: p.storage.options.Boot, Created: p.storage.options.Now().UnixNano(),
+	}
+	err = t.write([]entry{
+		{key: headerKey(), value: appendHeader(nil, &header)},
+		{key: checkpointKey(), value: checkpoint},
+	})
+	if err == nil {
+		err = t.sync()
+	}
+	if err != nil {
+		p.discardTail(t)
+		return p.fail(err)
+	}
+	s := newSegment(p.dir, t.span)
+	s.writer, s.boot = t, header.Boot
+	p.segments = append(p.segments, s)
+	p.tail = s
+	p.sealOld(1)
+	return nil
+}
+
+// adapt chooses the memtable of the next segment after one that was filled: a
+// larger one when it was closed for its many small commits.
+func (p *partition) adapt(t *tail) {
+	limit := t.memSize * memLimit / 100
+	switch {
+	case t.memUsed > limit*3/4 && t.bytes < p.storage.options.SegmentBytes/2:
+		p.memSize = min(p.memSize*4, p.storage.options.maxMem())
+	case t.memUsed < limit/16:
+		p.memSize = max(p.memSize/4, minMemTable)
+	}
+}
+
+// takeNext returns a new tail of at least those sizes: the one that was
+// prepared, if it will do.
+func (p *partition) takeNext(z sizes) (*tail, error) {
+	if n := p.next; n != nil {
+		<-n.ready
+		if n.err == nil && n.sizes.mem >= z.mem && n.sizes.values >= z.values {
+			p.next = nil
+			return n.tail, nil
+		}
+		p.discardNext()
+	}
+	span := p.takeSpan()
+	dir := newSegment(p.dir, span).dir
+	t, err := createTail(dir, span, z)
+	if err != nil {
+		_ = discardDir(dir) // What is left of it is removed when the partition is opened.
+		return nil, err
+	}
+	return t, nil
+}
+
+func (p *partition) takeSpan() uint64 {
+	span := p.nextSpan
+	p.nextSpan++
+	return span
+}
+
+// prepareNext has the next segment opened when the tail is 70 % full.
+func (p *partition) prepareNext() {
+	t, full := p.tail.writer, p.storage.options.SegmentBytes
+	limit := t.memSize * memLimit / 100
+	if p.next != nil || t.memUsed < limit*7/10 && t.bytes < full*7/10 && t.items < maxSegmentItems*7/10 {
+		return
+	}
+	span := p.takeSpan()
+	n := &prepared{
+		span: span, dir: newSegment(p.dir, span).dir, ready: make(chan struct{}),
+		sizes: p.sizesFor(demand{}, 0),
+	}
+	if t.memUsed > limit*7/10 && t.bytes < full/2 {
+		n.sizes.mem = min(n.sizes.mem*4, p.storage.options.maxMem())
+	}
+	p.next = n
+	p.background.Go(func() {
+		defer close(n.ready)
+		if n.err = needSpace(p.dir, n.sizes.mem+valueStep, p.storage.options.MinFree); n.err == nil {
+			n.tail, n.err = createTail(n.dir, n.span, n.sizes)
+		}
+	})
+}
+
+// discardNext gives up the segment that was prepared.
+func (p *partition) discardNext() {
+	n := p.next
+	if n == nil {
+		return
+	}
+	p.next = nil
+	p.background.Go(func() {
+		<-n.ready
+		if n.tail != nil {
+			_ = n.tail.close() // Nothing was written.
+		}
+		p.storage.report(n.dir, discardDir(n.dir))
+	})
+}
+
+// discardTail gives up a new tail that could not be used.
+func (p *partition) discardTail(t *tail) {
+	_ = t.close() // What it holds is not wanted.
+	p.storage.report(t.dir, discardDir(t.dir))
+}
+
+// sealOld seals all segments that are open for writing, but the tail and the so
+// many that were written last.
+func (p *partition) sealOld(keep int) {
+	for i := len(p.segments) - 1; i >= 0; i-- {
+		s := p.segments[i]
+		if s.writer == nil || s == p.tail {
+			continue
+		}
+		if keep > 0 {
+			keep--
+			continue
+		}
+		p.seal(s, false)
+	}
+}
+
+// seal has a segment closed for good by a goroutine: the index of its sources is
+// written, then the database closed, which turns its memtable into a table. On a
+// full disk it stays open and is tried again, unless the partition is closed:
+// then its files stay as after a crash.
+func (p *partition) seal(s *segment, closing bool) {
+	t := s.writer
+	if err := needSpace(p.dir, t.memSize+settleSpace, 0); err != nil {
+		p.storage.report(s.dir, err)
+		if closing {
+			t.closeFiles()
+			s.writer = nil
+		}
+		return
+	}
+	p.takeCost(t)
+	s.writer, s.busy = nil, make(chan struct{})
+	busy := s.busy
+	p.background.Go(func() {
+		defer close(busy)
+		n, err := writeSources(s.dir, t.sources)
+		p.storage.report(s.dir, err)
+		p.storage.report(s.dir, t.close())
+		p.written.Add(n + t.memUsed)
+		s.bytes = diskBytes(s.dir)
+	})
+}
+
+// takeCost adds up what a segment has cost that is no longer written.
+func (p *partition) takeCost(t *tail) {
+	p.written.Add(t.written)
+	p.syncs.Add(t.syncs)
+}
+
+// Maintain removes segments whose items are all done, and closes what is not
+// used.
+func (p *partition) Maintain(idle bool) error {
+	if p.err != nil {
+		return p.err
+	}
+	if idle {
+		if err := p.rest(); err != nil {
+			return err
+		}
+	}
+	p.removeDone()
+	p.sealOld(1)
+	return nil
+}
+
+// removeDone removes the segments of which nothing is alive. What made them done
+// must be on flash, and the last segment is what the state is recovered from.
+func (p *partition) removeDone() {
+	if len(p.segments) < 2 || p.tail != nil && !p.tail.writer.isSynced() {
+		return
+	}
+	last := len(p.segments) - 1
+	kept := p.segments[:0]
+	for i, s := range p.segments {
+		if i == last || !p.state.IsDone(s.span) {
+			kept = append(kept, s)
+			continue
+		}
+		p.remove(s)
+	}
+	clear(p.segments[len(kept):])
+	p.segments = kept
+}
+
+// remove has a segment removed by a goroutine.
+func (p *partition) remove(s *segment) {
+	if p.block.span == s.span {
+		p.block = decodedBlock{}
+	}
+	p.storage.readers.drop(s)
+	if s.sources != nil {
+		_ = s.sources.close() // It was only read.
+	}
+	t := s.writer
+	if t != nil {
+		p.takeCost(t)
+		s.writer = nil
+	}
+	p.background.Go(func() {
+		s.wait()
+		if t != nil {
+			giveBlocksBack(t)
+			_ = t.close() // What it holds is not wanted.
+		}
+		p.storage.report(s.dir, discardDir(s.dir))
+	})
+}
+
+// smallPartition is what an empty partition may occupy without being written
+// anew when it is idle.
+const smallPartition = 256 << 10
+
+// rest closes the tail. When the partition is empty, a segment that holds a
+// checkpoint only takes the place of all others.
+func (p *partition) rest() error {
+	p.discardNext()
+	if p.state.Held() == 0 && (len(p.segments) > 1 || p.Usage().DiskBytes > smallPartition) {
+		p.memSize = minMemTable
+		if err := p.roll(demand{}); err != nil && !errors.Is(err, queue.ErrFull) {
+			return p.fail(err)
+		}
+	}
+	if p.tail == nil {
+		return nil
+	}
+	if err := p.Sync(); err != nil {
+		return err
+	}
+	p.removeDone()
+	p.tail = nil
+	p.sealOld(0)
+	return nil
+}

@@ -1,0 +1,233 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"golang.org/x/sys/unix"
+)
+
+// segment is one link of a partition's chain. It belongs to the partition's
+// goroutine, but for what its comments say.
+type segment struct {
+	span uint64
+	dir  string
+	boot string // the boot it was written in; empty until its header was read
+
+	// writer is its database while it is the tail, and for a while after that,
+	// so that a reader close behind the writer need not wait for it to be closed.
+	writer *tail
+	// busy is closed when the goroutine that closes the database is done with
+	// it; nil when there is none.
+	busy chan struct{}
+	// bytes is what it occupies; written by the goroutine before busy is closed.
+	bytes int64
+
+	sources  *sourceFile // its index of source ids, once it was needed
+	verified bool        // the index was checked in this process
+	barren   bool        // it holds no source ids
+}
+
+func newSegment(partitionDir string, span uint64) *segment {
+	return &segment{span: span, dir: filepath.Join(partitionDir, segmentName(span))}
+}
+
+// wait waits for the goroutine that closes the segment's database.
+func (s *segment) wait() {
+	if s.busy != nil {
+		<-s.busy
+		s.busy = nil
+	}
+}
+
+// isBusy reports whether that goroutine is still at work.
+func (s *segment) isBusy() bool {
+	if s.busy == nil {
+		return false
+	}
+	select {
+	case <-s.busy:
+		s.busy = nil
+		return false
+	default:
+		return true
+	}
+}
+
+// readers keeps the sealed segments that are open for reading, of all
+// partitions of a storage, and closes those that were not used for longest.
+// Safe for use by any goroutine; a segment is acquired by its owner only.
+type readers struct {
+	max int
+
+	mu    sync.Mutex // guards what follows
+	open  map[*segment]*openReader
+	clock uint64 // counts uses
+}
+
+type openReader struct {
+	*database
+	pins int
+	used uint64
+}
+
+func newReaders(limit int) *readers {
+	return &readers{max: limit, open: make(map[*segment]*openReader)}
+}
+
+// acquire returns the segment's database, opened for reading. The caller
+// releases it.
+func (r *readers) acquire(s *segment) (*database, error) {
+	if d := r.pin(s); d != nil {
+		return d, nil
+	}
+	s.wait()
+	d, err := openSealed(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.clock++
+	r.open[s] = &openReader{database: d, pins: 1, used: r.clock}
+	victims := r.surplus()
+	r.mu.Unlock()
+	for _, v := range victims {
+		_ = v.close() // It was only read.
+	}
+	return d, nil
+}
+
+func (r *readers) pin(s *segment) *database {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := r.open[s]
+	if o == nil {
+		return nil
+	}
+	r.clock++
+	o.pins++
+	o.used = r.clock
+	return o.database
+}
+
+// surplus takes out what is beyond the bound, the least recently used first.
+func (r *readers) surplus() (victims []*database) {
+	for len(r.open) > r.max {
+		var oldest *segment
+		for s, o := range r.open {
+			if o.pins == 0 && (oldest == nil || o.used < r.open[oldest].used) {
+				oldest = s
+			}
+		}
+		if oldest == nil {
+			return victims
+		}
+		victims = append(victims, r.open[oldest].database)
+		delete(r.open, oldest)
+	}
+	return victims
+}
+
+func (r *readers) release(s *segment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open[s].pins--
+}
+
+// drop closes the segment's database if it is open.
+func (r *readers) drop(s *segment) {
+	r.mu.Lock()
+	o := r.open[s]
+	delete(r.open, s)
+	r.mu.Unlock()
+	if o != nil {
+		_ = o.close() // It was only read.
+	}
+}
+
+// isOpen reports whether the segment is open for reading.
+func (r *readers) isOpen(s *segment) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open[s] != nil
+}
+
+// openSealed opens the database of a segment that is written no more. One that
+// was not closed, since the process ended before, is settled first.
+func openSealed(dir string) (*database, error) {
+	c, err := inspect(dir)
+	if err != nil {
+		return nil, err
+	}
+	const values = 1 << 20 // The least that Badger takes; nothing is written.
+	if c.mem > 0 {
+		if err := settle(dir, memTableFor(c.mem), values); err != nil {
+			return nil, err
+		}
+	}
+	return openDatabase(dir, minMemTable, values, true)
+}
+
+// readHeader reads the segment's header. The error Is queue.ErrCorrupt when
+// there is none, or it is damaged.
+func readHeader(d *database) (h segmentHeader, err error) {
+	found, err := d.get(headerKey(), func(value []byte) error {
+		h, err = decodeHeader(value)
+		return err
+	})
+	if err == nil && !found {
+		err = corrupt(nil, "the segment %s has no header", d.dir)
+	}
+	return h, err
+}
+
+// readCheckpoint reads the state that the segment began with.
+func readCheckpoint(d *database) (s *queue.State, err error) {
+	found, err := d.get(checkpointKey(), func(value []byte) error {
+		s, err = decodeCheckpoint(value)
+		return err
+	})
+	if err == nil && !found {
+		err = corrupt(nil, "the segment %s has no checkpoint", d.dir)
+	}
+	return s, err
+}
+
+// readBlock returns the items of the block that begins with sequence number
+// first, and whether there is one.
+func readBlock(d *database, first uint64, tag queue.Tag, sameBoot bool) (items []queue.Item, found bool, err error) {
+	found, err = d.get(blockKey(first), func(value []byte) error {
+		h, err := readBlockHeader(value)
+		if err == nil && h.First != first {
+			err = errCorrupt("block", "it begins with %d instead of %d", h.First, first)
+		}
+		if err == nil {
+			items, err = decodeBlock(value, tag, sameBoot)
+		}
+		if err != nil {
+			return inBlock(d, first, err)
+		}
+		return nil
+	})
+	return items, found, err
+}
+
+// inBlock adds the place to the error of a block.
+func inBlock(d *database, first uint64, err error) error {
+	kind := queue.ErrCorrupt
+	if errors.Is(err, queue.ErrFormat) {
+		kind = queue.ErrFormat
+	}
+	return &queue.Error{Kind: kind, Err: err,
+		Msg: fmt.Sprintf("the block of items from %d on in %s cannot be read", first, d.dir)}
+}
+
+// giveBlocksBack frees the blocks of the value log of a segment that is going to
+// be removed, so that closing its database has room on a full disk.
+func giveBlocksBack(t *tail) {
+	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+	_ = unix.Fallocate(int(t.valueFile.Fd()), mode, logHeader, max(t.reserved, t.valueEnd))
+}

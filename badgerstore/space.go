@@ -1,0 +1,149 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"golang.org/x/sys/unix"
+)
+
+// freeSpace returns how many bytes can be written to the device of dir.
+func freeSpace(dir string) (int64, error) {
+	var st unix.Statfs_t
+	for {
+		err := unix.Statfs(dir, &st)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+		}
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// needSpace returns an error of kind ErrFull unless need bytes and the floor
+// are free on the device of dir.
+func needSpace(dir string, need, floor int64) error {
+	free, err := freeSpace(dir)
+	if err != nil {
+		return unavailable(err, "cannot tell the free space of %s", dir)
+	}
+	if free >= need+floor {
+		return nil
+	}
+	return &queue.Error{
+		Kind: queue.ErrFull,
+		Msg:  fmt.Sprintf("the disk is full: %s has %d bytes free, needs %d", dir, free, need+floor),
+		Hint: "free space on that disk, or complete items",
+	}
+}
+
+// allocate gives the file blocks for the bytes from off to end, so that writing
+// them through a mapping cannot fail for want of space. The bytes are not in use
+// yet: where the file system cannot reserve, zeros are written.
+func allocate(f *os.File, off, end int64) error {
+	const mode = unix.FALLOC_FL_KEEP_SIZE
+	err := ignoreInterrupt(func() error { return unix.Fallocate(int(f.Fd()), mode, off, end-off) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = writeZeros(f, off, end)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case isFull(err):
+		return &queue.Error{Kind: queue.ErrFull, Err: err,
+			Msg:  fmt.Sprintf("the disk is full: %s needs %d bytes", f.Name(), end-off),
+			Hint: "free space on that disk, or complete items"}
+	}
+	return unavailable(err, "cannot reserve %d bytes of %s", end-off, f.Name())
+}
+
+func writeZeros(f *os.File, off, end int64) error {
+	zeros := make([]byte, 64<<10)
+	for off < end {
+		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), end-off)], off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// isFull reports whether err says that the device or the quota is used up.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// ignoreInterrupt calls fn again when a signal interrupted it.
+func ignoreInterrupt(fn func() error) error {
+	for {
+		err := fn()
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// fdatasync puts the file's content on flash.
+func fdatasync(f *os.File) error {
+	if err := ignoreInterrupt(func() error { return unix.Fdatasync(int(f.Fd())) }); err != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// syncDir puts the entries of a directory on flash.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
+}
+
+// syncFiles puts the regular files in dir on flash, and dir itself.
+func syncFiles(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return syncDir(dir)
+}
+
+// diskBytes returns how many bytes of the device the files below dir occupy.
+// What vanishes meanwhile is left out.
+func diskBytes(dir string) int64 {
+	var sum int64
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil && unix.Lstat(path, &st) == nil {
+			sum += int64(st.Blocks) * 512
+		}
+		return nil
+	})
+	return sum
+}
+
+// unavailable returns an error of kind ErrUnavailable.
+func unavailable(cause error, format string, args ...any) *queue.Error {
+	return &queue.Error{Kind: queue.ErrUnavailable, Msg: fmt.Sprintf(format, args...), Err: cause}
+}

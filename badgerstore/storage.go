@@ -1,0 +1,220 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// Storage is a directory that partitions live in. It implements queue.Storage.
+// Its methods are safe for use by any goroutine.
+type Storage struct {
+	options Options
+	lock    *os.File
+	readers *readers
+
+	mu   sync.Mutex          // guards open
+	open map[string]struct{} // directory names of the partitions in use
+}
+
+var (
+	_ queue.Storage        = (*Storage)(nil)
+	_ queue.PartitionStore = (*partition)(nil)
+)
+
+// New opens the storage in o.Dir and creates the directory when it is not there.
+// The error Is queue.ErrLocked when another process uses it, queue.ErrUnavailable
+// when it cannot be written.
+func New(o Options) (*Storage, error) {
+	o = o.withDefaults()
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, unavailable(err, "cannot use the directory %s", o.Dir)
+	}
+	o.Dir = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, unavailable(err, "cannot create the directory %s", dir)
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, unavailable(err, "%s is not a directory", dir)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]struct{})}
+	if err := s.clean(); err != nil {
+		_ = unlockDir(lock)
+		return nil, unavailable(err, "cannot use the directory %s", dir)
+	}
+	return s, nil
+}
+
+// clean removes partitions whose removal was interrupted.
+func (s *Storage) clean() error {
+	names, err := listDir(s.options.Dir)
+	if err != nil {
+		return err
+	}
+	return removeLeftovers(s.options.Dir, names)
+}
+
+// OpenPartition opens the partition, creating it when it is not there. The
+// directory of a partition with another tag, which a deleted queue left, is set
+// aside. The error Is queue.ErrLocked when the partition is open already,
+// queue.ErrCorrupt when it is damaged, queue.ErrFormat when a newer version
+// wrote it, queue.ErrFull when recovering it finds no room on the disk.
+func (s *Storage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, error) {
+	name := partitionDirName(key.Queue, key.Partition)
+	if err := s.take(name, key); err != nil {
+		return nil, err
+	}
+	p, err := s.openPartition(key, filepath.Join(s.options.Dir, name))
+	if err != nil {
+		s.give(name)
+		return nil, placed(err, key)
+	}
+	return p, nil
+}
+
+func (s *Storage) openPartition(key queue.PartitionKey, dir string) (*partition, error) {
+	for range 2 {
+		if err := makeDir(dir); err != nil {
+			return nil, unavailable(err, "cannot create the directory %s", dir)
+		}
+		p := &partition{storage: s, key: key, dir: dir, memSize: minMemTable}
+		err := p.recover()
+		if err == nil {
+			return p, nil
+		}
+		p.abandon()
+		if !errors.Is(err, errStale) {
+			return nil, err
+		}
+		to, err := renameAside(dir)
+		if err != nil {
+			return nil, unavailable(err, "cannot set the directory %s aside", dir)
+		}
+		if s.options.Events.SetAside != nil {
+			s.options.Events.SetAside(dir, to, "it belongs to a queue of that name that was deleted")
+		}
+	}
+	return nil, unavailable(nil, "BUG: the directory %s is stale again", dir)
+}
+
+// RemovePartition removes a partition that is not open. A directory whose tag is
+// another one stays.
+func (s *Storage) RemovePartition(key queue.PartitionKey) error {
+	name := partitionDirName(key.Queue, key.Partition)
+	if err := s.take(name, key); err != nil {
+		return err
+	}
+	defer s.give(name)
+	dir := filepath.Join(s.options.Dir, name)
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if tag, ok := s.tagOf(dir); ok && tag != key.Tag {
+		return nil
+	}
+	if err := discardDir(dir); err != nil {
+		return placed(unavailable(err, "cannot remove the directory %s", dir), key)
+	}
+	return nil
+}
+
+// tagOf returns the tag of the partition in dir, if a segment tells.
+func (s *Storage) tagOf(dir string) (queue.Tag, bool) {
+	names, err := listDir(dir)
+	if err != nil {
+		return queue.Tag{}, false
+	}
+	spans := segmentSpans(names)
+	for i := len(spans) - 1; i >= 0; i-- {
+		d, err := openSealed(newSegment(dir, spans[i]).dir)
+		if err != nil {
+			continue
+		}
+		h, err := readHeader(d)
+		_ = d.close() // It was only read.
+		if err == nil {
+			return h.Tag, true
+		}
+	}
+	return queue.Tag{}, false
+}
+
+// Close releases the directory. All partitions are closed by then.
+func (s *Storage) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock == nil {
+		return nil
+	}
+	if n := len(s.open); n > 0 {
+		return unavailable(nil, "BUG: %d partitions of %s are still open", n, s.options.Dir)
+	}
+	err := unlockDir(s.lock)
+	s.lock = nil
+	return err
+}
+
+// take marks a partition as in use.
+func (s *Storage) take(name string, key queue.PartitionKey) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock == nil {
+		return &queue.Error{Kind: queue.ErrClosed, Msg: fmt.Sprintf("the storage %s is closed", s.options.Dir)}
+	}
+	if _, used := s.open[name]; used {
+		return &queue.Error{Kind: queue.ErrLocked, Queue: key.Queue, Partition: key.Partition,
+			Msg: fmt.Sprintf("partition %s is open already", key)}
+	}
+	s.open[name] = struct{}{}
+	return nil
+}
+
+func (s *Storage) give(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, name)
+}
+
+// closed is told by a partition that it is closed.
+func (s *Storage) closed(p *partition) { s.give(filepath.Base(p.dir)) }
+
+// report hands an error of the background to the events.
+func (s *Storage) report(dir string, err error) {
+	if err != nil && s.options.Events.Failed != nil {
+		s.options.Events.Failed(dir, err)
+	}
+}
+
+// segmentSpans returns the spans of the segments among the names, ascending.
+func segmentSpans(names []string) []uint64 {
+	var spans []uint64
+	for _, name := range names {
+		if span, ok := parseSegmentName(strings.TrimSuffix(name, removedSuffix)); ok && !strings.HasSuffix(name, removedSuffix) {
+			spans = append(spans, span)
+		}
+	}
+	sortSpans(spans)
+	return spans
+}
+
+// placed adds the partition to an error.
+func placed(err error, key queue.PartitionKey) error {
+	var e *queue.Error
+	if !errors.As(err, &e) || e.Queue != "" {
+		return err
+	}
+	at := *e
+	at.Queue, at.Partition = key.Queue, key.Partition
+	return &at
+}

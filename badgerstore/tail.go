@@ -1,0 +1,298 @@
+package badgerstore
+
+import (
+	"os"
+	"path/filepath"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
+)
+
+// tail is the database of the segment that is written. It keeps the books that
+// let Badger's files be synced from outside and never rotate: which byte comes
+// next in both, how much of the memtable is used, what is on flash. It belongs
+// to one goroutine.
+type tail struct {
+	*database
+	span uint64
+
+	memFile, valueFile *os.File // our own descriptors of Badger's files
+
+	memSize  int64 // Badger's MemTableSize
+	valueMax int64 // Badger's ValueLogFileSize, beyond which it would rotate
+	memEnd   int64 // where the next entry of the memtable's log goes
+	memUsed  int64 // upper bound of what is used of the memtable: log or arena
+	valueEnd int64 // where the next value goes
+	reserved int64 // the value log has blocks up to here
+
+	memSynced, valueSynced int64 // both files are on flash up to here
+
+	commits uint64 // records written
+	synced  uint64 // records known to be on flash, a count from the first on
+	items   uint32
+	bytes   int64 // stored bytes of blocks
+	sources *sourceTail
+
+	written, syncs int64 // bytes given to the device, and syncs, so far
+}
+
+// sizes is what a segment is made for.
+type sizes struct {
+	mem    int64 // Badger's MemTableSize
+	values int64 // Badger's ValueLogFileSize
+}
+
+// entry is one key with its value.
+type entry struct{ key, value []byte }
+
+const (
+	// What Badger's logs hold beside keys and values: a header of the file, and
+	// for each entry 2 bytes, three varints, the key's version and a checksum.
+	// The end of a transaction is an entry too.
+	logHeader    = 20
+	versionSize  = 8
+	checksumSize = 4
+	pointerSize  = 12 // stands in the memtable for a value in the value log
+	endOfTxn     = 2 + 3 + len("!badger!txn") + versionSize + 20 + checksumSize
+
+	// arenaNode is what a node takes in the memtable's arena beside key and
+	// value: 23 bytes and 4 for each level of its tower, of which there are 1.5
+	// on average. Over the hundreds of entries of a memtable the mean is sure
+	// within a per cent; the bound is far above it.
+	arenaNode = 44
+
+	// memLimit is the part of the memtable that is used, in per cent.
+	memLimit = 85
+
+	pageSize = 4096
+)
+
+// logSize returns what an entry takes in a log of Badger's.
+func logSize(key, value int) int64 {
+	return int64(2+varintSize(key+versionSize)+varintSize(value)+1) + int64(key+versionSize+value+checksumSize)
+}
+
+func varintSize(n int) int {
+	size := 1
+	for ; n >= 0x80; n >>= 7 {
+		size++
+	}
+	return size
+}
+
+// memCost returns an upper bound of what an entry takes of the memtable.
+func memCost(key, value int) int64 {
+	if value >= valueThreshold {
+		value = pointerSize
+	}
+	return max(logSize(key, value), int64(arenaNode+key+versionSize+value+4))
+}
+
+// createTail makes a new segment in dir and reserves what its files need on the
+// device. It is on flash, and empty, when createTail returns. It may run in a
+// goroutine of its own: nobody knows of the segment yet.
+func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
+	if err := needSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, 0); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, unavailable(err, "cannot create the segment %s", dir)
+	}
+	d, err := openDatabase(dir, z.mem, z.values, false)
+	if err != nil {
+		return nil, err
+	}
+	t = &tail{
+		database: d, span: span, memSize: z.mem, valueMax: z.values, memEnd: logHeader, valueEnd: logHeader,
+		sources: newSourceTail(maxSegmentSources),
+	}
+	defer func() {
+		if err != nil {
+			t.closeFiles()
+			_ = d.close()
+		}
+	}()
+	if err := t.openFiles(); err != nil {
+		return nil, err
+	}
+	if err := allocate(t.memFile, 0, z.mem); err != nil {
+		return nil, err
+	}
+	if err := t.reserve(valueStep); err != nil {
+		return nil, err
+	}
+	if err := syncFiles(dir); err != nil {
+		return nil, unavailable(err, "cannot sync the segment %s", dir)
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, unavailable(err, "cannot sync the directory %s", filepath.Dir(dir))
+	}
+	t.memSynced, t.valueSynced = t.memEnd, t.valueEnd
+	t.written, t.syncs = 8*pageSize, 8
+	return t, d.log.check()
+}
+
+// openFiles opens descriptors of the memtable's log and the value log that
+// Badger writes, which in a new database are the first of their kind.
+func (t *tail) openFiles() (err error) {
+	t.memFile, err = os.OpenFile(filepath.Join(t.dir, "00001.mem"), os.O_RDWR, 0)
+	if err != nil {
+		return unavailable(err, "cannot open the log of %s", t.dir)
+	}
+	t.valueFile, err = os.OpenFile(filepath.Join(t.dir, "000001.vlog"), os.O_RDWR, 0)
+	if err != nil {
+		return unavailable(err, "cannot open the value log of %s", t.dir)
+	}
+	return nil
+}
+
+func (t *tail) closeFiles() {
+	for _, f := range []*os.File{t.memFile, t.valueFile} {
+		if f != nil {
+			_ = f.Close() // Nothing was written through it.
+		}
+	}
+}
+
+// close closes the database; what was not synced may be lost.
+func (t *tail) close() error {
+	t.closeFiles()
+	return t.database.close()
+}
+
+// memLeft returns how much of the memtable may still be used.
+func (t *tail) memLeft() int64 { return t.memSize*memLimit/100 - t.memUsed }
+
+// valueLeft returns how much the value log still takes.
+func (t *tail) valueLeft() int64 { return t.valueMax - t.valueEnd }
+
+// reserve sees to it that the value log has blocks for n bytes more. Badger has
+// made the file twice as long as it will ever be, without blocks.
+func (t *tail) reserve(n int64) error {
+	if t.valueEnd+n <= t.reserved {
+		return nil
+	}
+	end := (t.valueEnd + n + valueStep - 1) / valueStep * valueStep
+	if err := allocate(t.valueFile, max(t.reserved, t.valueEnd), end); err != nil {
+		return err
+	}
+	t.reserved = end
+	return nil
+}
+
+// write writes the entries in order: in one transaction, so that after a crash
+// all of them are there or none, or in several when there are too many for one.
+// Then the last entry has to be the one that gives the others their meaning.
+func (t *tail) write(entries []entry) error {
+	var mem, values int64
+	for _, e := range entries {
+		mem += memCost(len(e.key), len(e.value))
+		if len(e.value) >= valueThreshold {
+			values += logSize(len(e.key), len(e.value))
+		}
+	}
+	if mem > t.memLeft() || values > t.valueLeft() {
+		return unavailable(nil, "BUG: a commit of %d and %d bytes does not fit into %s, which has %d and %d left",
+			mem, values, t.dir, t.memLeft(), t.valueLeft())
+	}
+	if err := t.reserve(values); err != nil {
+		return err
+	}
+	for len(entries) > 0 {
+		n := t.batch(entries)
+		if err := t.transact(entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return t.log.check()
+}
+
+// batch returns how many of the entries go into one transaction. Badger takes
+// 15 % of the memtable's size, and one entry for each greatest node in that.
+func (t *tail) batch(entries []entry) int {
+	const nodeSize = 96
+	limit := t.memSize * 15 / 100
+	count := int(limit/nodeSize) - 2
+	var size int64
+	for i, e := range entries {
+		value := len(e.value)
+		if value >= valueThreshold {
+			value = pointerSize
+		}
+		if size += int64(len(e.key) + value + 12); i == count || size >= limit {
+			return max(1, i)
+		}
+	}
+	return len(entries)
+}
+
+// transact writes the entries in one transaction and keeps the books.
+func (t *tail) transact(entries []entry) error {
+	txn := t.db.NewTransaction(true)
+	defer txn.Discard()
+	for _, e := range entries {
+		if err := txn.SetEntry(badger.NewEntry(e.key, e.value)); err != nil {
+			return unavailable(err, "cannot write to %s", t.dir)
+		}
+	}
+	if err := txn.Commit(); err != nil {
+		return unavailable(err, "cannot write to %s", t.dir)
+	}
+	for _, e := range entries {
+		size := len(e.value)
+		if size >= valueThreshold {
+			t.valueEnd += logSize(len(e.key), size)
+			size = pointerSize
+		}
+		t.memUsed += memCost(len(e.key), len(e.value))
+		t.memEnd += logSize(len(e.key), size)
+	}
+	t.memUsed += int64(endOfTxn)
+	t.memEnd += int64(endOfTxn)
+	return nil
+}
+
+// sync puts everything that was written on flash: the values first, so that no
+// pointer is there without its value. It does what badger.DB.Sync does, but asks
+// the device only for the files that have changed.
+func (t *tail) sync() error {
+	if t.valueEnd > t.valueSynced {
+		if err := fdatasync(t.valueFile); err != nil {
+			return unavailable(err, "cannot sync %s", t.dir)
+		}
+		t.written += pages(t.valueSynced, t.valueEnd)
+		t.syncs++
+		t.valueSynced = t.valueEnd
+	}
+	if t.memEnd > t.memSynced {
+		if err := fdatasync(t.memFile); err != nil {
+			return unavailable(err, "cannot sync %s", t.dir)
+		}
+		t.written += pages(t.memSynced, t.memEnd)
+		t.syncs++
+		t.memSynced = t.memEnd
+	}
+	t.synced = t.commits
+	return t.log.check()
+}
+
+// isSynced reports whether everything that was written is on flash.
+func (t *tail) isSynced() bool { return t.synced == t.commits && t.memEnd == t.memSynced }
+
+// pages returns the bytes of the pages that hold the bytes from from to end.
+func pages(from, end int64) int64 {
+	return (end+pageSize-1)/pageSize*pageSize - from/pageSize*pageSize
+}
+
+// usedBytes returns what the tail's files occupy of the device.
+func (t *tail) usedBytes() int64 {
+	var sum int64
+	for _, f := range []*os.File{t.memFile, t.valueFile} {
+		var st unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &st) == nil {
+			sum += int64(st.Blocks) * 512
+		}
+	}
+	return sum + 5*pageSize // the small files
+}
