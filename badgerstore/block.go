@@ -194,7 +194,7 @@ func keepSmall(b []byte) []byte {
 // compress returns the codec and the body for the raw bytes; the body is raw
 // itself or memory of scratch.
 func compress(raw []byte, scratch *packer) (byte, []byte) {
-	if len(raw) < compressMin {
+	if len(raw) < compressMin || len(raw) > packerKeep && isNoise(raw) {
 		return codecNone, raw
 	}
 	if need := s2.MaxEncodedLen(len(raw)); need < 0 {
@@ -207,6 +207,17 @@ func compress(raw []byte, scratch *packer) (byte, []byte) {
 		return codecNone, raw
 	}
 	return codecS2, packed
+}
+
+// isNoise tells from a sample whether raw, which is long, is not worth a try:
+// pictures and archives mostly. It saves the memory for the result. Shorter noise
+// does no harm: S2 passes over it at 6 GB/s on a fast core, four times as fast
+// as over text.
+func isNoise(raw []byte) bool {
+	const sample = 64 << 10
+	middle := raw[(len(raw)-sample)/2:][:sample]
+	n := s2.EstimateBlockSize(middle)
+	return n < 0 || n > sample-sample/8
 }
 
 // rawLimit is how many raw bytes a compressed body of n bytes may stand for.

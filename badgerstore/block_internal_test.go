@@ -157,6 +157,7 @@ func TestBlockCompression(t *testing.T) {
 		{"small", bytes.Repeat([]byte("a"), 100), codecNone},
 		{"text", bytes.Repeat([]byte("the same again "), 100), codecS2},
 		{"noise", randomBytes(r, 100_000), codecNone},
+		{"much noise", randomBytes(r, 3<<20), codecNone},
 		{"a megabyte of zeros", make([]byte, 1<<20), codecS2},
 		{"zeros beyond all bounds", make([]byte, 64<<20), codecNone},
 	} {
@@ -308,6 +309,7 @@ func benchmarkBlocks(b *testing.B, run func(b *testing.B, items []queue.Item)) {
 	b.Run("json-100x256", func(b *testing.B) { run(b, jsonItems(100)) })
 	b.Run("json-1000x256", func(b *testing.B) { run(b, jsonItems(1000)) })
 	b.Run("noise-100x256", func(b *testing.B) { run(b, noiseItems(100, 256)) })
+	b.Run("noise-1x4M", func(b *testing.B) { run(b, noiseItems(1, 4<<20)) })
 	b.Run("noise-1x256k", func(b *testing.B) { run(b, noiseItems(1, 256<<10)) })
 }
 

@@ -43,7 +43,7 @@ import (
 //	4 bytes   CRC-32C of all of the above
 //
 // Spans without a removed item are left out of removed. Equal states give equal
-// bytes. A checkpoint takes some 60 bytes, about 25 for each lease (12 when they
+// bytes. A checkpoint takes some 60 bytes, about 25 for each lease (8 when many
 // share their times), 20 for each scheduled item and 20 for each span.
 //
 // For example, a new partition in boot "b":

@@ -1,7 +1,6 @@
 package badgerstore
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -95,27 +94,28 @@ func sourcesSize(count uint32) int64 {
 
 func newSum() hash.Hash32 { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
 
+// writeEntries writes the whole file, a chunk at a time.
 func writeEntries(f io.Writer, entries []sourceEntry) error {
-	buf, sum := bufio.NewWriterSize(f, sourcesChunk), newSum()
-	w := io.MultiWriter(buf, sum)
-	var head [sourcesHeaderSize]byte
-	head[0] = kindSources | sourcesVersion
-	binary.LittleEndian.PutUint32(head[4:], uint32(len(entries)))
-	if _, err := w.Write(head[:]); err != nil {
-		return err
-	}
-	var entry [sourcesEntrySize]byte
-	for _, e := range entries {
-		binary.LittleEndian.PutUint64(entry[:8], e.hash)
-		binary.LittleEndian.PutUint32(entry[8:], e.index)
-		if _, err := w.Write(entry[:]); err != nil {
+	sum := newSum()
+	buf := make([]byte, sourcesHeaderSize, sourcesChunk+sourcesHeaderSize)
+	buf[0] = kindSources | sourcesVersion
+	binary.LittleEndian.PutUint32(buf[4:], uint32(len(entries)))
+	for i, e := range entries {
+		buf = binary.LittleEndian.AppendUint64(buf, e.hash)
+		buf = binary.LittleEndian.AppendUint32(buf, e.index)
+		if len(buf) < sourcesChunk && i+1 < len(entries) {
+			continue
+		}
+		// A hash never fails.
+		_, _ = sum.Write(buf)
+		if _, err := f.Write(buf); err != nil {
 			return err
 		}
+		buf = buf[:0]
 	}
-	if _, err := buf.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32())); err != nil {
-		return err
-	}
-	return buf.Flush()
+	_, _ = sum.Write(buf)
+	_, err := f.Write(binary.LittleEndian.AppendUint32(buf, sum.Sum32()))
+	return err
 }
 
 // sourceFile is the open index of a sealed segment; it holds a file descriptor

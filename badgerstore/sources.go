@@ -104,5 +104,8 @@ func (t *sourceTail) sorted() []sourceEntry {
 }
 
 func compareSources(a, b sourceEntry) int {
-	return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.index, b.index))
+	if a.hash != b.hash {
+		return cmp.Compare(a.hash, b.hash)
+	}
+	return cmp.Compare(a.index, b.index)
 }
