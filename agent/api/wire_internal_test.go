@@ -1,0 +1,293 @@
+package api
+
+// An internal test: it holds the parsers and writers of the hot calls to what
+// the generated code does.
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+func TestParseFormat(t *testing.T) {
+	for header, want := range map[string]struct {
+		f  format
+		ok bool
+	}{
+		"":                                       {formatJSON, true},
+		"*/*":                                    {formatJSON, true},
+		"application/*":                          {formatJSON, true},
+		"application/json":                       {formatJSON, true},
+		"Application/JSON; charset=utf-8":        {formatJSON, true},
+		" application/protobuf ":                 {formatProtobuf, true},
+		"application/protobuf, application/json": {formatProtobuf, true},
+		"application/json,application/protobuf;q=.9": {formatJSON, true},
+		"application/x-protobuf":                     {formatJSON, false},
+		"text/plain":                                 {formatJSON, false},
+		"json":                                       {formatJSON, false},
+	} {
+		f, _, ok := parseFormat(header)
+		if f != want.f || ok != want.ok {
+			t.Errorf("%q is %d, %v; want %d, %v", header, f, ok, want.f, want.ok)
+		}
+	}
+}
+
+func TestSizeText(t *testing.T) {
+	for n, want := range map[int64]string{
+		5_000_000: "5.0MB", 512: "512B", 512_000: "500.0KiB", 64_000_000: "61.0MiB", 256_000: "250.0KiB", 1000: "1.0kB",
+		1 << 20: "1.0MiB", 100: "100B",
+	} {
+		if got := sizeText(n); got != want {
+			t.Errorf("%d bytes are %q, want %q", n, got, want)
+		}
+	}
+}
+
+// produceReference is what decodeProduce does, by the generated code.
+func produceReference(body []byte) (*produceCall, error) {
+	var m pb.QueueProduceRequest
+	if err := decode(formatProtobuf, body, &m); err != nil {
+		return nil, err
+	}
+	p := &produceCall{queue: m.QueueName, timeout: m.RequestTimeout}
+	for _, it := range m.Items {
+		payload := it.Bytes
+		if len(payload) == 0 {
+			payload = []byte(it.Utf8)
+		}
+		p.items = append(p.items, queue.Item{
+			SourceID: it.SourceId, Encoding: it.Encoding, Kind: it.Kind, Reference: it.Reference,
+			Payload: payload, EnqueueAt: timeOf(it.EnqueueAt),
+		})
+	}
+	return p, nil
+}
+
+func compareProduce(t *testing.T, body []byte) {
+	t.Helper()
+	want, wantErr := produceReference(body)
+	got, err := decodeProduce(formatProtobuf, bytes.Clone(body))
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("decode %x: %v, the generated code: %v", body, err, wantErr)
+	}
+	if err != nil {
+		if code, _ := answer(err); code != codeContent {
+			t.Fatalf("a body that cannot be parsed answers %d", code)
+		}
+		return
+	}
+	for _, p := range []*produceCall{got, want} {
+		for i := range p.items {
+			if len(p.items[i].Payload) == 0 {
+				p.items[i].Payload = nil
+			}
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("decode %x:\n%+v\nthe generated code:\n%+v", body, got, want)
+	}
+}
+
+func produceSeeds(t testing.TB) [][]byte {
+	m := &pb.QueueProduceRequest{QueueName: "q", RequestTimeout: "1m", Items: []*pb.QueueProduceItem{
+		{}, {Bytes: []byte{0, 1}, Utf8: "not taken"},
+		{Utf8: "tëxt", Kind: "k", Encoding: "e", Reference: "r", SourceId: "s", EnqueueAt: timestamppb.New(time.Unix(5, 7))},
+	}}
+	body, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	item := func(fields ...byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), fields)
+	}
+	return [][]byte{
+		nil, body, body[:len(body)-1], append(bytes.Clone(body), body...),
+		{0x0a, 1, 0xff},              // A name that is not UTF-8.
+		{0x08, 1},                    // A name of the wrong wire type.
+		{0x0b, 0x0c}, {0x0b}, {0x0c}, // Groups.
+		{0x0a, 0x80}, {0x00}, {0xff, 0xff}, // Cut off.
+		item(0x32, 1, 0xff), item(0x22, 2, 8, 1, 0x22, 2, 16, 1), item(0x22, 2, 16, 0xff),
+		item(0x22, 11, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0), item(0x2a, 1, 7, 0x2a, 0),
+	}
+}
+
+func TestDecodeProduceIsTheGeneratedCode(t *testing.T) {
+	for _, body := range produceSeeds(t) {
+		compareProduce(t, body)
+	}
+}
+
+func FuzzDecodeProduce(f *testing.F) {
+	for _, body := range produceSeeds(f) {
+		f.Add(body)
+	}
+	f.Fuzz(compareProduce)
+}
+
+func compareComplete(t *testing.T, body []byte) {
+	t.Helper()
+	var want pb.QueueCompleteRequest
+	wantErr := decode(formatProtobuf, body, &want)
+	got, err := decodeComplete(formatProtobuf, body)
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("decode %x: %v, the generated code: %v", body, err, wantErr)
+	}
+	if err != nil {
+		return
+	}
+	if got.queue != want.QueueName || got.partition != int(want.Partition) || got.timeout != want.RequestTimeout ||
+		strings.Join(got.ids, "\n") != strings.Join(want.Ids, "\n") || len(got.ids) != len(want.Ids) {
+		t.Fatalf("decode %x:\n%+v\nthe generated code:\n%+v", body, got, &want)
+	}
+}
+
+func completeSeeds(t testing.TB) [][]byte {
+	body, err := proto.Marshal(&pb.QueueCompleteRequest{QueueName: "q", Partition: -3, RequestTimeout: "1m", Ids: []string{"a", "", "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [][]byte{nil, body, body[:5], append(bytes.Clone(body), body...), {0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, {0x22, 1, 0x80}}
+}
+
+func TestDecodeCompleteIsTheGeneratedCode(t *testing.T) {
+	for _, body := range completeSeeds(t) {
+		compareComplete(t, body)
+	}
+}
+
+func FuzzDecodeComplete(f *testing.F) {
+	for _, body := range completeSeeds(f) {
+		f.Add(body)
+	}
+	f.Fuzz(compareComplete)
+}
+
+func TestPayloadsCannotGrowIntoEachOther(t *testing.T) {
+	body, err := proto.Marshal(&pb.QueueProduceRequest{Items: []*pb.QueueProduceItem{
+		{Bytes: []byte("first")}, {Bytes: []byte("second")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := decodeProduce(formatProtobuf, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = append(p.items[0].Payload, strings.Repeat("x", 20)...)
+	if got := string(p.items[1].Payload); got != "second" {
+		t.Errorf("the second payload became %q", got)
+	}
+}
+
+// compareLease writes a lease in both formats and reads it with the generated
+// code.
+func compareLease(t *testing.T, name string, res *queue.LeaseResult) {
+	t.Helper()
+	want := &pb.QueueLeaseResponse{QueueName: name, Partition: int32(res.Partition)}
+	for i := range res.Items {
+		it := &res.Items[i]
+		want.Items = append(want.Items, &pb.QueueLeaseItem{
+			Encoding: it.Encoding, Kind: it.Kind, Reference: it.Reference, Id: it.ID.String(), Attempts: it.Attempts,
+			LeaseDeadline: stamp(it.LeaseDeadline), Bytes: it.Payload,
+		})
+	}
+	var fromJSON, fromProtobuf pb.QueueLeaseResponse
+	data := encodeLease(formatJSON, name, res)
+	if err := protojson.Unmarshal(data, &fromJSON); err != nil {
+		t.Fatalf("%s: %v", data, err)
+	}
+	if !proto.Equal(&fromJSON, want) {
+		t.Fatalf("JSON %s\nis  %v\nwant %v", data, &fromJSON, want)
+	}
+	data = encodeLease(formatProtobuf, name, res)
+	if err := proto.Unmarshal(data, &fromProtobuf); err != nil {
+		t.Fatalf("%x: %v", data, err)
+	}
+	if !proto.Equal(&fromProtobuf, want) {
+		t.Fatalf("protobuf is %v\nwant %v", &fromProtobuf, want)
+	}
+}
+
+func leaseItem(kind string, payload []byte, attempts int32, deadline time.Time) queue.Item {
+	return queue.Item{
+		ID: queue.NewID(rand.Uint64(), queue.Tag{1, 2, 3}), Kind: kind, Encoding: kind + "\u2028é", Reference: "r" + kind,
+		Payload: payload, Attempts: attempts, LeaseDeadline: deadline,
+	}
+}
+
+func TestEncodeLeaseIsReadByTheGeneratedCode(t *testing.T) {
+	at := time.Date(2026, 11, 23, 4, 5, 6, 0, time.UTC)
+	compareLease(t, "q", &queue.LeaseResult{Partition: 3, Items: []queue.Item{
+		leaseItem("", nil, 0, time.Time{}),
+		leaseItem("\x00\x01\x1f\"\\/\x7f\t\n", []byte("x"), 1, at),
+		leaseItem("k", bytes.Repeat([]byte("long"), 100_000), 70000, at.Add(time.Millisecond)),
+		leaseItem("k", []byte{0xff, 0}, -1, at.Add(time.Microsecond)),
+		leaseItem("k", nil, 1, at.Add(time.Nanosecond)),
+		leaseItem("k", nil, 1, time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)),
+		leaseItem("k", nil, 1, time.Date(1969, 1, 1, 0, 0, 0, 5, time.UTC)),
+	}})
+	compareLease(t, "", &queue.LeaseResult{})
+}
+
+func TestEncodeLeaseJSONSurvivesWhatIsNotUTF8(t *testing.T) {
+	data := encodeLease(formatJSON, "q\xff", &queue.LeaseResult{Items: []queue.Item{leaseItem("\xc3(", nil, 1, time.Unix(0, 0))}})
+	var m pb.QueueLeaseResponse
+	if err := protojson.Unmarshal(data, &m); err != nil {
+		t.Fatalf("%s: %v", data, err)
+	}
+	if m.QueueName != "q\uFFFD" {
+		t.Errorf("the name became %q", m.QueueName)
+	}
+}
+
+func FuzzEncodeLease(f *testing.F) {
+	f.Add("q", "kind\x00", []byte("payload"), int32(1), int64(1764000000), int64(123456789))
+	f.Fuzz(func(t *testing.T, name, kind string, payload []byte, attempts int32, sec, nsec int64) {
+		if !utf8.ValidString(name) || !utf8.ValidString(kind) {
+			return
+		}
+		at := inCalendar(time.Unix(sec%1e12, nsec%1e9))
+		compareLease(t, name, &queue.LeaseResult{Items: []queue.Item{leaseItem(kind, payload, attempts, at)}})
+	})
+}
+
+func TestDecodeDepthAndTimes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		f    format
+		m    proto.Message
+		body []byte
+	}{
+		"deep unknown JSON": {formatJSON, &pb.QueueProduceRequest{}, []byte(`{"a":` + strings.Repeat("[", 100_000))},
+		"deep group":        {formatProtobuf, &pb.QueueProduceRequest{}, bytes.Repeat([]byte{0x7b}, 100_000)},
+		"no such nanos":     {formatProtobuf, &pb.QueueRetryRequest{}, []byte{0x1a, 4, 0x12, 2, 16, 0}},
+	} {
+		if name == "no such nanos" {
+			body, err := proto.Marshal(&pb.QueueRetryRequest{Items: []*pb.QueueRetryItem{{RetryAt: &timestamppb.Timestamp{Nanos: -1}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.body = body
+		}
+		err := decode(tc.f, tc.body, tc.m)
+		if err == nil {
+			t.Errorf("%s: taken", name)
+			continue
+		}
+		if code, msg := answer(err); code != codeContent || strings.Contains(msg, "\u00a0") {
+			t.Errorf("%s: %d %q", name, code, msg)
+		}
+	}
+}
