@@ -73,8 +73,8 @@ func (d *driver) open() {
 	if d.st.Boot != d.p.boot {
 		d.st.EnterBoot(d.p.boot)
 		for _, it := range d.held {
-			if it.lease != nil {
-				it.lease.Deadline = math.MinInt64
+			if it.lease != nil && !it.lease.IsOver() {
+				it.lease.Deadline = queue.LeaseLapsed
 			}
 			if it.sched != nil {
 				it.sched.DueMono = 0

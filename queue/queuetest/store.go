@@ -29,6 +29,7 @@ func RunStore(t *testing.T, open func(t testing.TB) Harness) {
 		{"ImportedLeases", testImportedLeases},
 		{"Extend", testExtend},
 		{"Reboot", testReboot},
+		{"Moves", testMoves},
 		{"Schedules", testSchedules},
 		{"Retry", testRetry},
 		{"RemovedAhead", testRemovedAhead},

@@ -1,7 +1,6 @@
 package queuetest
 
 import (
-	"math"
 	"slices"
 	"testing"
 	"time"
@@ -119,7 +118,7 @@ func testReboot(t *testing.T, h Harness) {
 	d.verify()
 	d.p.restart() // Nothing was committed in boot-2.
 	d.verify()
-	if got := d.st.Leases[a[0]].Deadline; got != math.MinInt64 {
+	if got := d.st.Leases[a[0]].Deadline; got != queue.LeaseLapsed {
 		t.Fatalf("after a reboot a lease lasts until %d", got)
 	}
 	d.at.Mono = int64(5 * time.Second)
@@ -134,6 +133,30 @@ func testReboot(t *testing.T, h Harness) {
 	d.p.reopen("boot-3")
 	d.verify()
 	d.p.reopen("boot-1") // A name may come again; it is not the same boot.
+	d.p.finish()
+}
+
+// testMoves: the marks of items on their way to another partition hold over
+// everything.
+func testMoves(t *testing.T, h Harness) {
+	d := newDriver(t, h)
+	d.produce(items(10)...)
+	a := d.lease(4, true)
+	var ch change
+	for i, how := range []int64{queue.LeaseDying, queue.LeaseMoving, queue.LeaseReturning} {
+		l := *d.held[a[i]].lease
+		l.Deadline, l.Wall = how, -1<<63+int64(i) // A part of a tag.
+		ch.leases = append(ch.leases, l)
+	}
+	d.commit(ch)
+	d.verify()
+	d.p.copied()
+	d.p.restart()
+	d.verify()
+	d.p.reopen("boot-2")
+	d.verify()
+	d.complete(a[0], a[1])
+	d.retry(a[2])
 	d.p.finish()
 }
 

@@ -43,7 +43,9 @@ func testManyItems(t *testing.T, h Harness) {
 	d.commit(change{removed: a, lazy: true})
 	b := d.lease(100_000, false)
 	d.p.restart()
-	d.commit(change{removed: b[:50_000], lazy: true})
+	d.commit(change{removed: b[:99_000], lazy: true})
+	d.verify()
+	d.commit(change{cursor: d.st.Next - 2000})
 	d.p.finish()
 }
 
