@@ -13,7 +13,8 @@ import (
 //
 //	byte     0x21: kind record, version 1
 //	uvarint  number of the commit in its segment
-//	varint   that number minus the greatest number known to be on flash
+//	varint   that number minus how many of the segment's commits are known to
+//	         be on flash: 0 when all before it are
 //	varint   At.Wall, nanoseconds since 1970
 //	varint   At.Mono, nanoseconds since boot
 //	byte     parts: the bits recordAdded ... recordUnlimited below
@@ -45,7 +46,7 @@ import (
 // consecutive items under 90, a complete of 100 that lie 8 apart under 80. For
 // example, a complete of items 1<<24+2 and +3, with the totals left at 0 but for
 // the cursor at 1<<24+4 and 2 completed, wall 1000, boot time 50, as commit 5
-// when 4 is on flash:
+// when 4 are on flash:
 //
 //	21 05 02            record, number 5, one more than 4
 //	d0 0f 64            wall 1000, boot time 50
@@ -78,13 +79,13 @@ const (
 // record is a commit as it stands in a segment.
 type record struct {
 	N      uint64 // number of the commit in its segment
-	Synced uint64 // greatest commit number of the segment known to be on flash, as given to appendRecord
+	Synced uint64 // how many commits of the segment were known to be on flash when it was written
 	Commit queue.Commit
 }
 
 // appendRecord appends the record of c, without c.Items, to dst and returns it.
-// n is the commit's number in its segment, synced the greatest number that is
-// known to be on flash (any value may stand for none; it comes back as given).
+// n is the commit's number in its segment, from 0; synced how many of the
+// segment's commits are known to be on flash.
 func appendRecord(dst []byte, c *queue.Commit, n, synced uint64) []byte {
 	start := len(dst)
 	allowance := recordSeqRuns

@@ -63,7 +63,7 @@ func writeSources(dir string, t *sourceTail) (int64, error) {
 	if err := os.Rename(temp, path); err != nil {
 		return 0, errSources("rename", temp, err)
 	}
-	if err := syncSourcesDir(dir); err != nil {
+	if err := syncDir(dir); err != nil {
 		return 0, errSources("sync", dir, err)
 	}
 	return sourcesSize(uint32(len(entries))), nil
@@ -74,18 +74,6 @@ func removeQuietly(path string) error {
 		return errSources("remove", path, err)
 	}
 	return nil
-}
-
-func syncSourcesDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if err2 := d.Close(); err == nil {
-		err = err2
-	}
-	return err
 }
 
 func sourcesSize(count uint32) int64 {
