@@ -31,7 +31,7 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 	for {
 		var more bool
 		if seq, more = p.nextInSpans(seq); !more {
-			return items, p.state.Next, nil
+			return items, max(from, p.state.Next), nil
 		}
 		b, err := p.blockOf(seq)
 		if err != nil {

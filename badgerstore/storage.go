@@ -120,34 +120,13 @@ func (s *Storage) RemovePartition(key queue.PartitionKey) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if tag, ok := s.tagOf(dir); ok && tag != key.Tag {
+	if old, found, _ := s.keyOf(dir); found && old.Tag != key.Tag {
 		return nil
 	}
 	if err := discardDir(dir); err != nil {
 		return placed(unavailable(err, "cannot remove the directory %s", dir), key)
 	}
 	return nil
-}
-
-// tagOf returns the tag of the partition in dir, if a segment tells.
-func (s *Storage) tagOf(dir string) (queue.Tag, bool) {
-	names, err := listDir(dir)
-	if err != nil {
-		return queue.Tag{}, false
-	}
-	spans := segmentSpans(names)
-	for i := len(spans) - 1; i >= 0; i-- {
-		d, err := openSealed(newSegment(dir, spans[i]).dir)
-		if err != nil {
-			continue
-		}
-		h, err := readHeader(d)
-		_ = d.close() // It was only read.
-		if err == nil {
-			return h.Tag, true
-		}
-	}
-	return queue.Tag{}, false
 }
 
 // Close releases the directory. All partitions are closed by then.

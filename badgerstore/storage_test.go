@@ -1,7 +1,6 @@
 package badgerstore_test
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -30,11 +29,10 @@ func harness(dir string) queuetest.Harness {
 			}
 			return queuetest.Stores{Storage: s, Meta: m}
 		},
+		Check: func(t testing.TB) { checkStore(t, dir) },
 		Copy: func(t testing.TB) queuetest.Harness {
 			to := filepath.Join(t.TempDir(), "copy")
-			if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-				t.Fatal(err)
-			}
+			copyDir(t, dir, to)
 			return harness(to)
 		},
 	}
