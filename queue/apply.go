@@ -228,8 +228,22 @@ func (g *group) requeue(seq uint64) {
 		it.Attempts = st.Scheduled[seq].Attempts
 	}
 	it.EnqueueAt = time.Time{}
+	g.rebase(&it)
 	st.Totals.Bytes -= it.Size()
 	st.Remove(seq)
 	g.c.Removed = append(g.c.Removed, seq)
 	g.add(it)
+}
+
+// rebase keeps the age of an item that is written again after the wall clock
+// was set: its expire deadline moves with the clock.
+func (g *group) rebase(it *Item) {
+	l := newLease(it)
+	if l.ExpireMono == math.MaxInt64 {
+		return
+	}
+	shift := time.Duration(subSat(addSat(g.now.Wall, subSat(l.ExpireMono, g.now.Mono)), l.Expire))
+	if shift.Abs() > time.Second {
+		it.ExpireDeadline = it.ExpireDeadline.Add(shift)
+	}
 }

@@ -1,0 +1,171 @@
+package queue_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// waiters starts lease requests of these batch sizes, one after the other, and
+// returns a function that waits for them and says how many items each got.
+func (w *world) waiters(q *queue.Queue, batches ...int) func() []int {
+	got := make([]int, len(batches))
+	var wg sync.WaitGroup
+	for i, n := range batches {
+		wg.Go(func() {
+			r, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: fmt.Sprint("w", i), BatchSize: n, RequestTimeout: time.Minute / 2})
+			if err == nil {
+				got[i] = len(r.Items)
+			}
+		})
+		synctest.Wait()
+	}
+	return func() []int { wg.Wait(); return got }
+}
+
+func TestDealsInTurn(t *testing.T) {
+	for _, c := range []struct {
+		items, parts  int
+		batches, want []int
+	}{
+		{23, 1, []int{20, 6, 1}, []int{16, 6, 1}},
+		{22, 1, []int{5, 10, 20}, []int{5, 9, 8}},
+		{100, 1, []int{5, 10, 20}, []int{5, 10, 20}},
+		{2, 1, []int{1, 1, 1}, []int{1, 1, 0}},
+		{10, 5, []int{10, 10, 10, 10, 10}, []int{2, 2, 2, 2, 2}},
+	} {
+		t.Run(fmt.Sprint(c.items, c.batches), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				q := w.create("q", func(i *queue.Info) { i.RequestedPartitions = c.parts })
+				wait := w.waiters(q, c.batches...)
+				s, err := q.Stats(w.ctx())
+				if err != nil || s.LeaseWaiting != len(c.batches) {
+					t.Fatalf("stats %+v, %v; want %d waiting", s, err, len(c.batches))
+				}
+				w.produce(q, make([]string, c.items)...)
+				if got := wait(); !slices.Equal(got, c.want) {
+					t.Fatalf("dealt %v, want %v", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestWaiterIsWoken(t *testing.T) {
+	for name, ready := range map[string]func(w *world, q *queue.Queue){
+		"retry": func(w *world, q *queue.Queue) {
+			w.produce(q, "x")
+			it := w.lease(q, 1, "x")
+			time.AfterFunc(time.Second, func() { w.retry(q, queue.RetryItem{}, it...) })
+		},
+		"import": func(w *world, q *queue.Queue) {
+			time.AfterFunc(time.Second, func() {
+				_, err := q.Import(w.ctx(), &queue.ImportRequest{Items: []queue.Item{
+					{Payload: []byte("x"), ExpireDeadline: w.clock.Now().Add(time.Hour)}}})
+				if err != nil {
+					w.t.Error(err)
+				}
+			})
+		},
+		"resume": func(w *world, q *queue.Queue) {
+			w.produce(q, "x")
+			if err := q.Pause(w.ctx()); err != nil {
+				w.t.Fatal(err)
+			}
+			time.AfterFunc(time.Second, func() {
+				if err := q.Resume(w.ctx()); err != nil {
+					w.t.Error(err)
+				}
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				q := w.create("q")
+				ready(w, q)
+				start := time.Now()
+				if got := w.tryLease(q, 1, time.Minute); len(got) != 1 {
+					t.Fatalf("leased %d items", len(got))
+				}
+				if d := time.Since(start); d != time.Second {
+					t.Fatalf("woken after %v", d)
+				}
+			})
+		})
+	}
+}
+
+func TestDuplicateClientID(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		wait := w.waiters(q, 1)
+		_, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "w0", BatchSize: 1, RequestTimeout: time.Second})
+		wantErr(t, err, queue.ErrDuplicate, "duplicate client id; a client cannot make multiple leased requests to the same queue")
+		w.produce(q, "a")
+		if got := wait(); got[0] != 1 {
+			t.Fatalf("the first request got %d items", got[0])
+		}
+		w.produce(q, "b")
+		if got := w.waiters(q, 1)(); got[0] != 1 {
+			t.Fatal("the id cannot be used again after the answer")
+		}
+	})
+}
+
+func TestPartitionChoice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q", func(i *queue.Info) { i.RequestedPartitions = 2 })
+		for range 5 {
+			w.produce(q, make([]string, 10)...)
+		}
+		s, err := q.Stats(w.ctx())
+		if err != nil || s.Partitions[0].Ready != 30 || s.Partitions[1].Ready != 20 {
+			t.Fatalf("stats %+v, %v; want 30 and 20 items", s.Partitions, err)
+		}
+		r, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "c", BatchSize: 15, RequestTimeout: time.Second})
+		if err != nil || r.Partition != 0 || len(r.Items) != 15 {
+			t.Fatalf("leased %d of %d, %v; want 15 of partition 0", len(r.Items), r.Partition, err)
+		}
+		r, err = q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "c", BatchSize: 15, RequestTimeout: time.Second})
+		if err != nil || r.Partition != 1 || len(r.Items) != 15 {
+			t.Fatalf("leased %d of %d, %v; want 15 of partition 1", len(r.Items), r.Partition, err)
+		}
+	})
+}
+
+func TestShutdownAnswersWaiters(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		errs := make(chan error, 1)
+		go func() {
+			_, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "c", BatchSize: 1, RequestTimeout: time.Minute})
+			errs <- err
+		}()
+		synctest.Wait()
+		w.stop()
+		wantErr(t, <-errs, queue.ErrClosed, "queue is shutting down")
+		_, err := w.svc.Queue("q")
+		wantErr(t, err, queue.ErrClosed, "service is shutting down")
+		w.start()
+	})
+}
+
+func TestMaxLeased(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.limits.MaxLeased = 3
+		w.restart()
+		q := w.create("q")
+		w.produce(q, "a", "b", "c", "d")
+		items := w.lease(q, 10, "a", "b", "c")
+		w.lease(q, 1)
+		time.AfterFunc(time.Second, func() { w.complete(q, items[0]) })
+		if got := w.tryLease(q, 1, time.Minute); len(got) != 1 {
+			t.Fatal("a completed lease made no room for another")
+		}
+	})
+}
