@@ -201,13 +201,13 @@ func replyError(resp *http.Response, body []byte) error {
 	return &Error{Code: code, Message: reply.Message, kind: kindOf(code, reply.Message)}
 }
 
-// requestTimeout returns what a call asks the agent for: what is left of the context's deadline, within the
-// bounds of the API, or a minute.
+// requestTimeout returns what a call asks the agent for: nine tenths of what is left of the context's deadline, so
+// that the agent's answer comes before it, within the bounds of the API; or a minute.
 func requestTimeout(ctx context.Context) string {
 	const least, most = 11 * time.Millisecond, 15*time.Minute - time.Second
 	left := time.Minute
 	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
+		left = time.Until(deadline) / 10 * 9
 	}
 	return min(max(left, least), most).String()
 }

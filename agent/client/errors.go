@@ -81,7 +81,7 @@ func kindOf(code int, message string) error {
 		switch {
 		case strings.Contains(message, "no items are in the queue"):
 			return ErrEmpty
-		case strings.Contains(message, "full"):
+		case strings.Contains(message, "full"), strings.HasPrefix(message, "too many"), strings.Contains(message, "no room"):
 			return ErrFull
 		}
 		return ErrTryAgain

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kapetan-io/querator-edge/agent/client"
+)
+
+const (
+	defaultLeaseTimeout = time.Minute
+	// expirePerLease gives the expire timeout of a queue that was created without one.
+	expirePerLease = 60
+)
+
+func (e *env) queuesCommand() *cobra.Command {
+	return group("queues", "Create, change, list and delete queues",
+		e.createCommand(), e.updateCommand(), e.listCommand(), e.infoCommand(), e.deleteCommand())
+}
+
+// queueFlags adds the flags of create and update to cmd.
+func queueFlags(cmd *cobra.Command, q *client.QueueInfo) {
+	f := cmd.Flags()
+	f.DurationVar(&q.LeaseTimeout, "lease-timeout", q.LeaseTimeout, "how long a lease lasts")
+	f.DurationVar(&q.ExpireTimeout, "expire-timeout", 0, "how long an item is kept (create: default 60 x the lease timeout)")
+	f.IntVar(&q.MaxAttempts, "max-attempts", 0, "leases after which an item is dead; 0 is no limit")
+	f.StringVar(&q.DeadQueue, "dead-queue", "", "queue for items that are out of attempts or expired; empty drops them")
+	f.StringVar(&q.Reference, "reference", "", "a note")
+	f.IntVar(&q.Partitions, "partitions", q.Partitions, "number of partitions")
+}
+
+func (e *env) createCommand() *cobra.Command {
+	q := client.QueueInfo{LeaseTimeout: defaultLeaseTimeout, Partitions: 1}
+	cmd := &cobra.Command{
+		Use:     "create QUEUE",
+		Short:   "Create a queue",
+		Example: "  querator queues create readings --max-attempts 5 --dead-queue failed-readings",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Name = args[0]
+			if !cmd.Flags().Changed("expire-timeout") {
+				q.ExpireTimeout = expirePerLease * q.LeaseTimeout
+			}
+			ctx, cancel := e.limited(cmd.Context())
+			defer cancel()
+			if err := e.client().CreateQueue(ctx, q); err != nil {
+				return err
+			}
+			return e.report(q, "Successfully created queue '%s' (partitions: %d)", q.Name, q.Partitions)
+		},
+	}
+	queueFlags(cmd, &q)
+	return cmd
+}
+
+func (e *env) updateCommand() *cobra.Command {
+	var q client.QueueInfo
+	cmd := &cobra.Command{
+		Use:   "update QUEUE",
+		Short: "Change options of a queue; those that are not given stay",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := e.limited(cmd.Context())
+			defer cancel()
+			now, err := e.client().QueueInfo(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if !mergeQueue(cmd, &now, &q) {
+				return usagef("nothing to change is given; see %s --help", cmd.CommandPath())
+			}
+			if err := e.client().UpdateQueue(ctx, now); err != nil {
+				return err
+			}
+			return e.report(now, "Successfully updated queue '%s'", now.Name)
+		},
+	}
+	queueFlags(cmd, &q)
+	return cmd
+}
+
+// mergeQueue puts the options that were given over those that the queue has, and reports whether any was.
+func mergeQueue(cmd *cobra.Command, now, given *client.QueueInfo) bool {
+	any := false
+	set := func(flag string, apply func()) {
+		if cmd.Flags().Changed(flag) {
+			any = true
+			apply()
+		}
+	}
+	set("lease-timeout", func() { now.LeaseTimeout = given.LeaseTimeout })
+	set("expire-timeout", func() { now.ExpireTimeout = given.ExpireTimeout })
+	set("max-attempts", func() { now.MaxAttempts = given.MaxAttempts })
+	set("dead-queue", func() { now.DeadQueue = given.DeadQueue })
+	set("reference", func() { now.Reference = given.Reference })
+	set("partitions", func() { now.Partitions = given.Partitions })
+	return any
+}
+
+func (e *env) listCommand() *cobra.Command {
+	var pivot string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List queues by name",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := e.limited(cmd.Context())
+			defer cancel()
+			list, err := e.client().ListQueues(ctx, pivot, limit)
+			if err != nil {
+				return err
+			}
+			whole := struct {
+				Queues []client.QueueInfo `json:"queues"`
+				Count  int                `json:"count"`
+			}{list, len(list)}
+			err = e.print(whole, anys(list), func(t *columns) {
+				t.row("QUEUE", "LEASE", "EXPIRE", "ATTEMPTS", "DEAD QUEUE", "PARTITIONS", "CREATED", "REFERENCE")
+				for _, q := range list {
+					t.row(q.Name, durationText(q.LeaseTimeout), durationText(q.ExpireTimeout), attemptsText(q.MaxAttempts),
+						dash(q.DeadQueue), q.Partitions, timeText(q.CreatedAt), q.Reference)
+				}
+			})
+			if err == nil {
+				e.note("Found %d queue(s)", len(list))
+			}
+			return err
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "most queues to list")
+	cmd.Flags().StringVar(&pivot, "pivot", "", "begin with this name")
+	return cmd
+}
+
+func attemptsText(n int) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return fmt.Sprint(n)
+}
+
+func (e *env) infoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "info QUEUE",
+		Short: "Show the options of a queue",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := e.limited(cmd.Context())
+			defer cancel()
+			q, err := e.client().QueueInfo(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return e.print(q, nil, func(t *columns) {
+				t.row("queue", q.Name)
+				t.row("lease timeout", durationText(q.LeaseTimeout))
+				t.row("expire timeout", durationText(q.ExpireTimeout))
+				t.row("max attempts", attemptsText(q.MaxAttempts))
+				t.row("dead queue", dash(q.DeadQueue))
+				t.row("partitions", q.Partitions)
+				t.row("reference", dash(q.Reference))
+				t.row("created", timeText(q.CreatedAt))
+				t.row("updated", timeText(q.UpdatedAt))
+			})
+		},
+	}
+}
+
+func (e *env) deleteCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete QUEUE",
+		Short: "Remove a queue with all its items",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.queueCall(cmd.Context(), args[0], e.client().DeleteQueue, "Successfully deleted queue '%s'")
+		},
+	}
+	cmd.Flags().Bool("force", false, "accepted for scripts; items never keep a queue from being deleted")
+	return cmd
+}
+
+// queueCall makes a call that takes the name of a queue and returns nothing.
+func (e *env) queueCall(ctx context.Context, queue string, call func(context.Context, string) error, note string) error {
+	ctx, cancel := e.limited(ctx)
+	defer cancel()
+	if err := call(ctx, queue); err != nil {
+		return err
+	}
+	return e.report(map[string]string{"queue_name": queue}, note, queue)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kapetan-io/querator-edge/agent/client"
+	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/listen"
+)
+
+// The exit codes. Scripts depend on them.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitEmpty       = 3   // lease found nothing
+	exitLost        = 4   // the lease has ended
+	exitFull        = 5   // the agent takes no more items
+	exitAgentUsage  = 64  // exitUsage of the agent: a Go program that is killed for a crash exits with 2
+	exitUnavailable = 69  // the agent cannot be reached, or its place is taken
+	exitTryAgain    = 75  // the same command can succeed later
+	exitConfig      = 78  // the configuration has to be changed
+	exitInterrupted = 130 // SIGINT or SIGTERM before the end
+)
+
+// errUsage is the kind of what is wrong with a command line.
+var errUsage = errors.New("usage")
+
+// exits says what each kind of error makes the command exit with; the first that fits counts. What is not in it
+// is a failure.
+var exits = [...]struct {
+	kind error
+	code int
+}{
+	{errUsage, exitUsage},
+	{client.ErrInvalid, exitFailure},
+	{client.ErrNotFound, exitFailure},
+	{client.ErrDuplicate, exitFailure},
+	{client.ErrDenied, exitFailure},
+	{client.ErrUnsupported, exitFailure},
+	{client.ErrInternal, exitFailure},
+	{client.ErrEmpty, exitEmpty},
+	{client.ErrLeaseLost, exitLost},
+	{client.ErrFull, exitFull},
+	{client.ErrUnavailable, exitUnavailable},
+	{client.ErrTryAgain, exitTryAgain},
+	{client.ErrShutdown, exitTryAgain},
+	{config.ErrConfig, exitConfig},
+	{listen.ErrInUse, exitUnavailable},
+	{listen.ErrPath, exitConfig},
+	{context.DeadlineExceeded, exitTryAgain},
+	{context.Canceled, exitInterrupted},
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ text string }
+
+func (u *usageError) Error() string        { return u.text }
+func (u *usageError) Is(target error) bool { return target == errUsage }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// exitCode returns what err makes the command exit with.
+func (e *env) exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var status *exitStatus
+	if errors.As(err, &status) {
+		return status.code
+	}
+	for _, x := range exits {
+		if !errors.Is(err, x.kind) {
+			continue
+		}
+		if x.code == exitUsage && e.usage != 0 {
+			return e.usage
+		}
+		return x.code
+	}
+	return exitFailure
+}
+
+// hint returns what to do about err, if there is something to say.
+func (e *env) hint(err error) string {
+	var refused *client.Error
+	switch {
+	case errors.Is(err, client.ErrUnavailable) && errors.As(err, &refused) && refused.Code == 0:
+		return "start the agent with: querator agent (or: systemctl start querator), or name its socket with --socket"
+	case errors.Is(err, client.ErrNotFound):
+		return "see the queues with: querator queues list; create one with: querator queues create NAME"
+	case errors.Is(err, client.ErrLeaseLost):
+		return "the lease has ended or the item is done; it was given to nobody else under this id"
+	case errors.Is(err, client.ErrFull):
+		return "complete or clear items, or make room on the disk"
+	}
+	return ""
+}
+
+// exitStatus is an error that decides its exit code itself and has been reported already.
+type exitStatus struct{ code int }
+
+func (s *exitStatus) Error() string { return fmt.Sprintf("exit status %d", s.code) }
