@@ -75,17 +75,17 @@ func answer(err error) (code int, msg string) {
 	if errors.As(err, &wire) {
 		return wire.code, wire.msg
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return codeRetry, "request timeout; try again"
-	}
 	for _, k := range kinds {
 		if !errors.Is(err, k.kind) {
 			continue
 		}
 		if k.code == http.StatusInternalServerError {
-			break
+			return k.code, internalError
 		}
 		return k.code, textOf(err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return codeRetry, "request timeout; try again"
 	}
 	return http.StatusInternalServerError, internalError
 }

@@ -79,6 +79,7 @@ func partitionMessage(p *queue.PartitionStats) *pb.PartitionStatus {
 		Leased:           p.Leased,
 		Scheduled:        p.Scheduled,
 		HeldForClock:     p.HeldForClock,
+		Moving:           p.Moving,
 		Bytes:            p.Bytes,
 		AverageAge:       p.AverageAge.String(),
 		AverageLeaseLeft: p.AverageLeaseLeft.String(),

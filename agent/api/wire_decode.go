@@ -40,7 +40,7 @@ func (s *fields) next() bool {
 	}
 	b := s.body[s.pos:s.end]
 	num, kind, n := protowire.ConsumeTag(b)
-	if n < 0 {
+	if n < 0 || num > protowire.MaxValidNumber {
 		s.fail = errWireFormat
 		return false
 	}

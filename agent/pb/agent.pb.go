@@ -595,7 +595,9 @@ type PartitionStatus struct {
 	Ledger           *Ledger `protobuf:"bytes,9,opt,name=ledger,proto3" json:"ledger,omitempty"`
 	Usage            *Usage  `protobuf:"bytes,10,opt,name=usage,proto3" json:"usage,omitempty"`
 	// Why the partition is not available; empty if it is.
-	Failure       string `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Items on their way to another queue: held, and neither ready nor leased.
+	Moving        int64 `protobuf:"varint,12,opt,name=moving,proto3" json:"moving,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -705,6 +707,13 @@ func (x *PartitionStatus) GetFailure() string {
 		return x.Failure
 	}
 	return ""
+}
+
+func (x *PartitionStatus) GetMoving() int64 {
+	if x != nil {
+		return x.Moving
+	}
+	return 0
 }
 
 // Ledger counts what became of every item since the partition was created.
@@ -991,7 +1000,7 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x05 \x03(\v2 .queratoredge.v1.PartitionStatusR\n" +
 	"partitions\x12\x18\n" +
-	"\afailure\x18\x06 \x01(\tR\afailure\"\xff\x02\n" +
+	"\afailure\x18\x06 \x01(\tR\afailure\"\x97\x03\n" +
 	"\x0fPartitionStatus\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\x03R\x05ready\x12\x16\n" +
@@ -1005,7 +1014,8 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\x06ledger\x18\t \x01(\v2\x17.queratoredge.v1.LedgerR\x06ledger\x12,\n" +
 	"\x05usage\x18\n" +
 	" \x01(\v2\x16.queratoredge.v1.UsageR\x05usage\x12\x18\n" +
-	"\afailure\x18\v \x01(\tR\afailure\"\xfe\x02\n" +
+	"\afailure\x18\v \x01(\tR\afailure\x12\x16\n" +
+	"\x06moving\x18\f \x01(\x03R\x06moving\"\xfe\x02\n" +
 	"\x06Ledger\x12\x1a\n" +
 	"\bproduced\x18\x01 \x01(\x04R\bproduced\x12\x1a\n" +
 	"\bimported\x18\x02 \x01(\x04R\bimported\x12\x19\n" +
