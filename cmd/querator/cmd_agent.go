@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kapetan-io/querator-edge/agent"
 	"github.com/kapetan-io/querator-edge/agent/config"
 )
 
@@ -34,7 +35,11 @@ the directory or the socket has to be changed, and with 69 when another agent ha
 	return cmd
 }
 
-// runAgent is where the process of package agent is connected.
+// runAgent runs the agent of this process. Under systemd nobody reads standard output.
 func runAgent(ctx context.Context, version string, cfg *config.Loaded) error {
-	return errors.New("this build has no agent")
+	o := agent.Options{Config: cfg, Version: version, Stdout: os.Stdout, Stderr: os.Stderr, Console: isTerminal(os.Stderr)}
+	if os.Getenv("INVOCATION_ID") != "" {
+		o.Stdout = nil
+	}
+	return agent.Run(ctx, o)
 }

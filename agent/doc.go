@@ -1,0 +1,22 @@
+// Package agent is the process: it wires configuration, stores, the engine and
+// the API together, serves them on a Unix socket, and ends in order.
+//
+// # Goroutines
+//
+// Run owns all of them and returns when they have ended: the HTTP server with
+// one goroutine a connection (bounded by [limits] max-connections), the loops
+// of the partitions (package queue), the background work of the stores (package
+// badgerstore), and the keeper of the last time seen.
+//
+// # Start
+//
+// Directories are locked and opened, queues are loaded, those of the
+// configuration created; then the socket appears, and /health answers 200.
+// Partitions open in the background; requests wait for theirs.
+//
+// # End
+//
+// The engine answers what waits ("queue is shutting down") and syncs; replies
+// in progress are written, at most [shutdown] timeout; the socket goes; the
+// stores close, the definitions of queues last.
+package agent

@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime/metrics"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/pb"
+)
+
+// status fills in what the process knows of itself.
+func (a *Agent) status(_ context.Context, s *pb.AgentStatusResponse) {
+	s.Pid = int32(os.Getpid())
+	s.StartedAt = timestamppb.New(a.started)
+	s.Uptime = time.Since(a.started).Truncate(time.Millisecond).String()
+	s.Listen = []string{a.cfg.Socket.Path}
+	s.ConfigFiles = a.files
+	s.Memory = &pb.MemoryStatus{
+		LimitBytes: int64(a.cfg.MemoryLimit), UsedBytes: runtimeMemory(), AnonymousBytes: anonymous(),
+	}
+	s.Connections = &pb.ConnectionStatus{Open: int32(a.conns.Load()), Limit: int32(a.cfg.Limits.MaxConnections)}
+	s.Clock = &pb.ClockStatus{Now: timestamppb.New(a.clock.Now()), Trusted: a.clock.Trusted(), Boot: a.clock.Boot()}
+	s.Storages = append(s.Storages, place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir))
+	for i := range a.cfg.PartitionStorages {
+		p := &a.cfg.PartitionStorages[i]
+		s.Storages = append(s.Storages, place(p.Name, p.Driver, p.StorageDir))
+	}
+}
+
+// place tells of one storage.
+func place(name, driver, dir string) *pb.StorageStatus {
+	s := &pb.StorageStatus{Name: name, Driver: driver}
+	if driver == config.DriverMemory {
+		return s
+	}
+	s.Dir = dir
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		s.Failure = err.Error()
+		return s
+	}
+	s.FreeBytes = int64(fs.Bavail) * int64(fs.Bsize)
+	s.TotalBytes = int64(fs.Blocks) * int64(fs.Bsize)
+	return s
+}
+
+// runtimeMemory returns what the Go runtime has of the system, in bytes.
+func runtimeMemory() int64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(sample)
+	return int64(sample[0].Value.Uint64()) - int64(sample[1].Value.Uint64())
+}
+
+// countConn counts open connections.
+func (a *Agent) countConn(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		a.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		a.conns.Add(-1)
+	}
+}
+
+// banner is what a person sees who starts the agent by hand.
+func banner(cfg *config.Config) string {
+	var b strings.Builder
+	sock := cfg.Socket.Path
+	fmt.Fprintf(&b, "querator serves its queues on %s\n", sock)
+	fmt.Fprintf(&b, "They are kept in %s. Try, in a second terminal:\n\n", cfg.DataDir)
+	post := func(path, body string) {
+		fmt.Fprintf(&b, "  curl --unix-socket %s http://unix/v1/%s -d '%s'\n", sock, path, body)
+	}
+	post("queues.create", `{"queue_name":"readings","lease_timeout":"1m","expire_timeout":"24h","requested_partitions":1}`)
+	post("queue.produce", `{"queue_name":"readings","request_timeout":"1m","items":[{"utf8":"hello"}]}`)
+	post("queue.lease", `{"queue_name":"readings","client_id":"me","batch_size":1,"request_timeout":"5s"}`)
+	b.WriteString("\nEnd it with ctrl-c; kill -9 loses nothing either.\n")
+	return b.String()
+}
