@@ -26,7 +26,7 @@ type database struct {
 
 // openDatabase opens the database in dir, or creates it when dir is empty.
 // Callers have looked into dir with inspect before.
-func openDatabase(dir string, mem, values int64, readOnly bool) (d *database, err error) {
+func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 	defer func() {
 		// Badger asserts on what it finds in damaged files.
 		if r := recover(); r != nil {
@@ -34,7 +34,7 @@ func openDatabase(dir string, mem, values int64, readOnly bool) (d *database, er
 		}
 	}()
 	log := newLogger(dir)
-	o := badgerOptions(dir, mem, values, log)
+	o := badgerOptions(dir, z, log)
 	o.ReadOnly = readOnly
 	db, err := badger.Open(o)
 	switch {
@@ -199,7 +199,7 @@ func checkManifest(dir string, tables []string, haveMem bool) error {
 		return unavailable(err, "cannot open %s", path)
 	}
 	defer f.Close()
-	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(dir, minMemTable, 1<<20, nil))
+	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(dir, leastSizes(minMemTable), nil))
 	if err != nil {
 		return corrupt(err, "%s is damaged", path)
 	}
@@ -222,11 +222,11 @@ func checkManifest(dir string, tables []string, haveMem bool) error {
 
 // settle opens and closes a database that was not closed, so that its memtable
 // becomes a table and everything in it is on flash.
-func settle(dir string, mem int64, values int64) error {
+func settle(dir string, mem int64) error {
 	if err := needSpace(dir, mem+settleSpace, 0); err != nil {
 		return err
 	}
-	d, err := openDatabase(dir, mem, values, false)
+	d, err := openDatabase(dir, leastSizes(mem), false)
 	if err != nil {
 		return err
 	}
@@ -235,6 +235,9 @@ func settle(dir string, mem int64, values int64) error {
 	}
 	return nil
 }
+
+// leastSizes are for a database that is not written.
+func leastSizes(mem int64) sizes { return sizes{mem: mem, values: 1 << 20, threshold: valueThreshold} }
 
 // settleSpace is what opening and closing a database takes beside its memtable.
 const settleSpace = 256 << 10

@@ -224,8 +224,9 @@ func (m *Meta) change(ctx context.Context, name string, value []byte) error {
 
 // write writes an entry that m.values shows already.
 func (m *Meta) write(e entry) error {
-	cost := demand{mem: memCost(len(e.key), len(e.value)) + int64(endOfTxn), values: logSize(len(e.key), len(e.value))}
-	if m.tail == nil || m.tail.memLeft() < cost.mem || m.tail.valueLeft() < cost.values {
+	t := m.tail
+	if t == nil || t.memLeft() < t.memCost(len(e.key), len(e.value))+int64(endOfTxn) ||
+		t.valueLeft() < logSize(len(e.key), len(e.value)) {
 		return m.renew()
 	}
 	if err := m.tail.write([]entry{e}); err != nil {
@@ -236,11 +237,8 @@ func (m *Meta) write(e entry) error {
 
 // renew writes all definitions to a new generation.
 func (m *Meta) renew() error {
-	entries, need := m.entries()
-	z := sizes{mem: minMemTable, values: max(2<<20, 2*need.values)}
-	for z.mem*memLimit/100 < 2*need.mem {
-		z.mem *= 4
-	}
+	entries := m.entries()
+	z := m.sizesFor(entries)
 	m.generation++
 	dir := m.generationDir(m.generation)
 	t, err := createTail(dir, m.generation, z)
@@ -264,18 +262,30 @@ func (m *Meta) renew() error {
 	return m.discardOld()
 }
 
-// entries returns all definitions and, last, the header, and what they take.
-func (m *Meta) entries() (entries []entry, need demand) {
+// sizesFor returns what a generation is made for that begins with the entries,
+// with as much room again for changes.
+func (m *Meta) sizesFor(entries []entry) sizes {
+	z := sizes{mem: minMemTable, threshold: valueThreshold}
+	var mem int64
+	for _, e := range entries {
+		mem += z.memCost(len(e.key), len(e.value)) + int64(endOfTxn)
+		z.values += 2 * logSize(len(e.key), len(e.value))
+	}
+	for z.mem*memLimit/100 < 2*mem {
+		z.mem *= 4
+	}
+	z.values = max(z.values, 2<<20)
+	return z
+}
+
+// entries returns all definitions and, last, the header.
+func (m *Meta) entries() (entries []entry) {
 	for _, name := range slices.Sorted(maps.Keys(m.values)) {
 		entries = append(entries, entry{key: definitionKey(name), value: m.values[name]})
 	}
 	header := segmentHeader{Span: m.generation + 1, Boot: m.options.Boot, Created: m.options.Now().UnixNano()}
 	entries = append(entries, entry{key: headerKey(), value: appendHeader(nil, &header)})
-	for _, e := range entries {
-		need.mem += memCost(len(e.key), len(e.value)) + int64(endOfTxn)
-		need.values += logSize(len(e.key), len(e.value))
-	}
-	return entries, need
+	return entries
 }
 
 // discardOld removes all generations before the newest.

@@ -19,8 +19,13 @@ type prepared struct {
 
 // demand is what a commit may take of a segment.
 type demand struct {
-	mem    int64 // of the memtable
-	values int64 // of the value log
+	blocks int64 // number of blocks
+	values int64 // bytes of the value log
+}
+
+// mem returns what it takes of a memtable.
+func (d demand) mem(z *sizes) int64 {
+	return (d.blocks + 2) * (z.memCost(numberedKeySize, z.threshold-1) + int64(endOfTxn))
 }
 
 // Reserve makes room for a commit, in a new segment if need be. An error of kind
@@ -31,7 +36,7 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 	}
 	need := p.demand(items, bytes)
 	if items > 0 {
-		if err := needSpace(p.dir, need.values+need.mem, p.storage.options.MinFree); err != nil {
+		if err := needSpace(p.dir, need.values, p.storage.options.MinFree); err != nil {
 			return 0, err
 		}
 	}
@@ -77,17 +82,13 @@ func (p *partition) demand(items int, bytes int64) demand {
 	blocks = min(blocks, int64(items))
 	held := int64(len(p.state.Leases) + len(p.state.Scheduled))
 	record := recordBytes + recordPerItem*held
-	small := memCost(numberedKeySize, valueThreshold-1)
-	return demand{
-		mem:    (blocks + 2) * small,
-		values: raw + blocks*256 + record,
-	}
+	return demand{blocks: blocks, values: raw + blocks*256 + record}
 }
 
 // fits reports whether the tail takes a commit of so many items.
 func (p *partition) fits(items int, need demand) bool {
 	t := p.tail.writer
-	if t.memLeft() < need.mem || t.valueLeft() < need.values {
+	if t.memLeft() < need.mem(&t.sizes) || t.valueLeft() < need.values {
 		return false
 	}
 	if items == 0 || t.items == 0 {
@@ -99,8 +100,12 @@ func (p *partition) fits(items int, need demand) bool {
 // sizesFor returns what a segment is made for whose first commit needs so much
 // and whose checkpoint has that size.
 func (p *partition) sizesFor(need demand, checkpoint int64) sizes {
-	z := sizes{mem: p.memSize, values: p.storage.options.SegmentBytes + recordSlack}
-	mem := need.mem + 2*memCost(numberedKeySize, valueThreshold)
+	z := sizes{mem: p.memSize, values: p.storage.options.SegmentBytes + recordSlack, threshold: valueThreshold}
+	if need.blocks > manyBlocks {
+		z.threshold = lowThreshold
+	}
+	need.blocks += 2 // Header and checkpoint.
+	mem := need.mem(&z)
 	for z.mem*memLimit/100 < mem {
 		z.mem *= 4
 	}
@@ -150,7 +155,7 @@ func (p *partition) roll(need demand) error {
 // adapt chooses the memtable of the next segment after one that was filled: a
 // larger one when it was closed for its many small commits.
 func (p *partition) adapt(t *tail) {
-	limit := t.memSize * memLimit / 100
+	limit := t.mem * memLimit / 100
 	switch {
 	case t.memUsed > limit*3/4 && t.bytes < p.storage.options.SegmentBytes/2:
 		p.memSize = min(p.memSize*4, p.storage.options.maxMem())
@@ -164,7 +169,7 @@ func (p *partition) adapt(t *tail) {
 func (p *partition) takeNext(z sizes) (*tail, error) {
 	if n := p.next; n != nil {
 		<-n.ready
-		if n.err == nil && n.sizes.mem >= z.mem && n.sizes.values >= z.values {
+		if n.err == nil && n.sizes.mem >= z.mem && n.sizes.values >= z.values && n.sizes.threshold == z.threshold {
 			p.next = nil
 			return n.tail, nil
 		}
@@ -189,7 +194,7 @@ func (p *partition) takeSpan() uint64 {
 // prepareNext has the next segment opened when the tail is 70 % full.
 func (p *partition) prepareNext() {
 	t, full := p.tail.writer, p.storage.options.SegmentBytes
-	limit := t.memSize * memLimit / 100
+	limit := t.mem * memLimit / 100
 	if p.next != nil || t.memUsed < limit*7/10 && t.bytes < full*7/10 && t.items < maxSegmentItems*7/10 {
 		return
 	}
@@ -254,7 +259,7 @@ func (p *partition) sealOld(keep int) {
 // then its files stay as after a crash.
 func (p *partition) seal(s *segment, closing bool) {
 	t := s.writer
-	if err := needSpace(p.dir, t.memSize+settleSpace, 0); err != nil {
+	if err := needSpace(p.dir, t.mem+settleSpace, 0); err != nil {
 		p.storage.report(s.dir, err)
 		if closing {
 			t.closeFiles()

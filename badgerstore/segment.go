@@ -162,13 +162,12 @@ func openSealed(dir string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	const values = 1 << 20 // The least that Badger takes; nothing is written.
 	if c.mem > 0 {
-		if err := settle(dir, memTableFor(c.mem), values); err != nil {
+		if err := settle(dir, memTableFor(c.mem)); err != nil {
 			return nil, err
 		}
 	}
-	return openDatabase(dir, minMemTable, values, true)
+	return openDatabase(dir, leastSizes(minMemTable), true)
 }
 
 // readHeader reads the segment's header. The error Is queue.ErrCorrupt when

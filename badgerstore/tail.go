@@ -18,8 +18,7 @@ type tail struct {
 
 	memFile, valueFile *os.File // our own descriptors of Badger's files
 
-	memSize  int64 // Badger's MemTableSize
-	valueMax int64 // Badger's ValueLogFileSize, beyond which it would rotate
+	sizes
 	memEnd   int64 // where the next entry of the memtable's log goes
 	memUsed  int64 // upper bound of what is used of the memtable: log or arena
 	valueEnd int64 // where the next value goes
@@ -38,8 +37,9 @@ type tail struct {
 
 // sizes is what a segment is made for.
 type sizes struct {
-	mem    int64 // Badger's MemTableSize
-	values int64 // Badger's ValueLogFileSize
+	mem       int64 // Badger's MemTableSize
+	values    int64 // Badger's ValueLogFileSize, beyond which it would rotate
+	threshold int   // Badger's ValueThreshold: from here on values go to the value log
 }
 
 // entry is one key with its value.
@@ -81,8 +81,8 @@ func varintSize(n int) int {
 }
 
 // memCost returns an upper bound of what an entry takes of the memtable.
-func memCost(key, value int) int64 {
-	if value >= valueThreshold {
+func (z *sizes) memCost(key, value int) int64 {
+	if value >= z.threshold {
 		value = pointerSize
 	}
 	return max(logSize(key, value), int64(arenaNode+key+versionSize+value+4))
@@ -98,12 +98,12 @@ func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, unavailable(err, "cannot create the segment %s", dir)
 	}
-	d, err := openDatabase(dir, z.mem, z.values, false)
+	d, err := openDatabase(dir, z, false)
 	if err != nil {
 		return nil, err
 	}
 	t = &tail{
-		database: d, span: span, memSize: z.mem, valueMax: z.values, memEnd: logHeader, valueEnd: logHeader,
+		database: d, span: span, sizes: z, memEnd: logHeader, valueEnd: logHeader,
 		sources: newSourceTail(maxSegmentSources),
 	}
 	defer func() {
@@ -161,10 +161,10 @@ func (t *tail) close() error {
 }
 
 // memLeft returns how much of the memtable may still be used.
-func (t *tail) memLeft() int64 { return t.memSize*memLimit/100 - t.memUsed }
+func (t *tail) memLeft() int64 { return t.mem*memLimit/100 - t.memUsed }
 
 // valueLeft returns how much the value log still takes.
-func (t *tail) valueLeft() int64 { return t.valueMax - t.valueEnd }
+func (t *tail) valueLeft() int64 { return t.values - t.valueEnd }
 
 // reserve sees to it that the value log has blocks for n bytes more. Badger has
 // made the file twice as long as it will ever be, without blocks.
@@ -186,8 +186,8 @@ func (t *tail) reserve(n int64) error {
 func (t *tail) write(entries []entry) error {
 	var mem, values int64
 	for _, e := range entries {
-		mem += memCost(len(e.key), len(e.value))
-		if len(e.value) >= valueThreshold {
+		mem += t.memCost(len(e.key), len(e.value))
+		if len(e.value) >= t.threshold {
 			values += logSize(len(e.key), len(e.value))
 		}
 	}
@@ -212,12 +212,12 @@ func (t *tail) write(entries []entry) error {
 // 15 % of the memtable's size, and one entry for each greatest node in that.
 func (t *tail) batch(entries []entry) int {
 	const nodeSize = 96
-	limit := t.memSize * 15 / 100
+	limit := t.mem * 15 / 100
 	count := int(limit/nodeSize) - 2
 	var size int64
 	for i, e := range entries {
 		value := len(e.value)
-		if value >= valueThreshold {
+		if value >= t.threshold {
 			value = pointerSize
 		}
 		if size += int64(len(e.key) + value + 12); i == count || size >= limit {
@@ -241,11 +241,11 @@ func (t *tail) transact(entries []entry) error {
 	}
 	for _, e := range entries {
 		size := len(e.value)
-		if size >= valueThreshold {
+		if size >= t.threshold {
 			t.valueEnd += logSize(len(e.key), size)
 			size = pointerSize
 		}
-		t.memUsed += memCost(len(e.key), len(e.value))
+		t.memUsed += t.memCost(len(e.key), len(e.value))
 		t.memEnd += logSize(len(e.key), size)
 	}
 	t.memUsed += int64(endOfTxn)
