@@ -77,7 +77,7 @@ func banner(cfg *config.Config) string {
 	fmt.Fprintf(&b, "querator serves its queues on %s\n", sock)
 	fmt.Fprintf(&b, "They are kept in %s. Try, in a second terminal:\n\n", cfg.DataDir)
 	post := func(path, body string) {
-		fmt.Fprintf(&b, "  curl --unix-socket %s http://unix/v1/%s -d '%s'\n", sock, path, body)
+		fmt.Fprintf(&b, "  curl --unix-socket %s http://unix/v1/%s --json '%s'\n", sock, path, body)
 	}
 	post("queues.create", `{"queue_name":"readings","lease_timeout":"1m","expire_timeout":"24h","requested_partitions":1}`)
 	post("queue.produce", `{"queue_name":"readings","request_timeout":"1m","items":[{"utf8":"hello"}]}`)
