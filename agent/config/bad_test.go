@@ -74,7 +74,7 @@ func TestBadInput(t *testing.T) {
 		{"own dead queue", "[[queue]]\nname = \"a\"\ndead-queue = \"a\"", `3: queue[0].dead-queue: is the queue itself; name another queue, or leave it out to delete dead items`},
 		{"chain of dead queues", "[[queue]]\nname = \"a\"\ndead-queue = \"b\"\n[[queue]]\nname = \"b\"\ndead-queue = \"c\"", `3: queue[0].dead-queue: "b" has a dead queue of its own; a dead queue must not have one`},
 		{"reference", "[[queue]]\nname = \"a\"\nreference = \"" + strings.Repeat("r", 2001) + "\"", `3: queue[0].reference: has 2001 bytes; allowed: up to 2000`},
-		{"partitions", "[[queue]]\nname = \"a\"\nrequested-partitions = 0", `3: queue[0].requested-partitions: 0 is out of range; allowed: 1 to 1000`},
+		{"partitions", "[[queue]]\nname = \"a\"\nrequested-partitions = 0", `3: queue[0].requested-partitions: 0 is out of range; allowed: 1 to 256`},
 
 		{"body larger than its share", "limits.max-produce-body = \"17MiB\"", `1: limits.max-produce-body: 17MiB is more than a quarter of memory-limit (64MiB); lower it, raise memory-limit or set limits.max-in-flight-bytes`},
 		{"body larger than what may be in flight", "limits.max-in-flight-bytes = \"1MB\"", `1: limits.max-in-flight-bytes: 1MB is less than limits.max-produce-body (5MB); raise it or lower limits.max-produce-body`},

@@ -23,7 +23,7 @@ const (
 	maxBatch       = 65536
 	maxHeld        = 10000000
 	maxAffinity    = 1000000
-	maxPartitions  = 1000
+	maxPartitions  = 256
 
 	minClientTimeout = time.Second
 	maxClientTimeout = time.Hour
