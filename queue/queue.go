@@ -232,8 +232,24 @@ func (q *Queue) Lease(ctx context.Context, req *LeaseRequest) (*LeaseResult, err
 	case <-ctx.Done():
 		q.core.waiters.cancel(w)
 		<-w.done
+		q.giveBack(ctx, w)
 	}
 	return q.leased(w)
+}
+
+// giveBack retries what a caller was leased who is not there any more to get
+// it; otherwise it would be offered again only when the lease lapses.
+func (q *Queue) giveBack(ctx context.Context, w *waiter) {
+	if w.err != nil {
+		return
+	}
+	r := &RetryRequest{Partition: w.partition, Items: make([]RetryItem, len(w.items))}
+	for i := range w.items {
+		r.Items[i].ID = w.items[i].ID.String()
+	}
+	// An error leaves the leases to lapse.
+	_ = q.Retry(context.WithoutCancel(ctx), r)
+	w.items, w.err = nil, errNoItems()
 }
 
 func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
