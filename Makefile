@@ -1,0 +1,44 @@
+# Everything here also works by hand; .ci/run is what a change has to pass.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev-build)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+KILLS   ?= 1000
+
+.PHONY: help check test race 386 lint bench build fuzz crash generate clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check: ## all that a change has to pass (.ci/run), about 10 minutes
+	.ci/run
+
+test: ## all tests, as in the README
+	$(GO) test ./...
+
+race: ## tests with the race detector; needs a C compiler
+	$(GO) test -race -short ./...
+
+386: ## tests as a 32-bit program, on amd64
+	.ci/run 386
+
+lint: ## gofmt, vet and golangci-lint
+	.ci/run format vet lint
+
+bench: ## benchmarks of the packages
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+build: ## bin/querator-linux-{amd64,arm64,armv6}
+	VERSION='$(VERSION)' .ci/run build
+
+fuzz: ## every fuzz target for FUZZTIME (default 1m)
+	FUZZTIME=$${FUZZTIME:-1m} .ci/run fuzz
+
+crash: ## the long kill test: KILLS (default 1000) times SIGKILL under load
+	QUERATOR_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run TestKill ./agent/crashtest
+
+generate: ## agent/pb from the .proto files; needs protoc
+	.ci/run generate
+
+clean: ## what the build left
+	rm -rf bin
