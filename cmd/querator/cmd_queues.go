@@ -12,8 +12,10 @@ import (
 
 const (
 	defaultLeaseTimeout = time.Minute
-	// expirePerLease gives the expire timeout of a queue that was created without one.
+	// expirePerLease and leastExpire give the expire timeout of a queue that is created without one: an item
+	// outlives a night without its consumer.
 	expirePerLease = 60
+	leastExpire    = 24 * time.Hour
 )
 
 func (e *env) queuesCommand() *cobra.Command {
@@ -25,7 +27,7 @@ func (e *env) queuesCommand() *cobra.Command {
 func queueFlags(cmd *cobra.Command, q *client.QueueInfo) {
 	f := cmd.Flags()
 	f.DurationVar(&q.LeaseTimeout, "lease-timeout", q.LeaseTimeout, "how long a lease lasts")
-	f.DurationVar(&q.ExpireTimeout, "expire-timeout", 0, "how long an item is kept (create: default 60 x the lease timeout)")
+	f.DurationVar(&q.ExpireTimeout, "expire-timeout", 0, "how long an item is kept (create: default 24h, or 60 x the lease timeout if that is more)")
 	f.IntVar(&q.MaxAttempts, "max-attempts", 0, "leases after which an item is dead; 0 is no limit")
 	f.StringVar(&q.DeadQueue, "dead-queue", "", "queue for items that are out of attempts or expired; empty drops them")
 	f.StringVar(&q.Reference, "reference", "", "a note")
@@ -42,7 +44,7 @@ func (e *env) createCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Name = args[0]
 			if !cmd.Flags().Changed("expire-timeout") {
-				q.ExpireTimeout = expirePerLease * q.LeaseTimeout
+				q.ExpireTimeout = max(expirePerLease*q.LeaseTimeout, leastExpire)
 			}
 			ctx, cancel := e.limited(cmd.Context())
 			defer cancel()

@@ -119,8 +119,8 @@ func runFor(ctx context.Context, cmd *exec.Cmd, item *client.Item, out, errs *sh
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		return fmt.Errorf("the command was stopped: %w", cause)
 	}
-	// A command that does not read its stdin to the end is fine.
-	if errors.Is(err, syscall.EPIPE) && cmd.ProcessState != nil && cmd.ProcessState.Success() {
+	if cmd.ProcessState != nil && cmd.ProcessState.Success() {
+		// It has not read all of its stdin, or left something running that holds its stdout: its own affair.
 		return nil
 	}
 	return err
