@@ -46,7 +46,7 @@ func newDriver(t testing.TB, o badgerstore.Options) *driver {
 		if d.s != nil {
 			d.close()
 		}
-		checkStore(t, o.Dir)
+		checkStore(t, d.o.Dir)
 	})
 	return d
 }
@@ -90,13 +90,14 @@ func (d *driver) reopen() {
 func (d *driver) kill(tear func(dir string)) {
 	d.t.Helper()
 	to := d.t.TempDir()
+	badgerstore.WaitForBackground(d.s) // A copy that takes time is a state that never was.
 	copyDir(d.t, d.o.Dir, to)
 	if tear != nil {
 		tear(to)
 	}
 	d.close()
+	checkStore(d.t, d.o.Dir)
 	d.o.Dir = to
-	d.t.Cleanup(func() { checkStore(d.t, to) })
 	d.open()
 }
 

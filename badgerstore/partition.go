@@ -22,13 +22,18 @@ type partition struct {
 	segments []*segment // ascending by span
 	// tail is the last segment while it is open for writing; nil until the first
 	// write after opening and after the partition was idle.
-	tail     *segment
+	tail *segment
+	// resting are the books of the last segment while there is no tail because
+	// the partition was idle: it is written on where it ends. Nil after opening,
+	// since nothing is appended to what another process wrote.
+	resting  *tail
 	next     *prepared // the segment after the tail, being opened or ready
 	nextSpan uint64    // least span that was never used
 	memSize  int64     // memtable of the next segment
 
-	first  uint64 // what Reserve answered
-	block  decodedBlock
+	first  uint64       // what Reserve answered
+	block  decodedBlock // of Read
+	looked decodedBlock // of Get and FindSource
 	packer packer
 	buf    []byte
 
@@ -197,7 +202,8 @@ func (p *partition) Close() error {
 	p.storage.closed(p)
 	p.err = &queue.Error{Kind: queue.ErrClosed, Queue: p.key.Queue, Partition: p.key.Partition,
 		Msg: fmt.Sprintf("partition %s is closed", p.key)}
-	p.state, p.tail, p.segments, p.block = nil, nil, nil, decodedBlock{}
+	p.state, p.tail, p.resting, p.segments = nil, nil, nil, nil
+	p.block, p.looked = decodedBlock{}, decodedBlock{}
 	return err
 }
 

@@ -33,7 +33,7 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 		if seq, more = p.nextInSpans(seq); !more {
 			return items, max(from, p.state.Next), nil
 		}
-		b, err := p.blockOf(seq)
+		b, err := p.blockOf(seq, &p.block)
 		if err != nil {
 			return nil, 0, p.failUnlessCorrupt(err)
 		}
@@ -103,7 +103,7 @@ func (p *partition) Get(seqs []uint64) ([]queue.Item, error) {
 	})
 	items := make([]queue.Item, len(seqs))
 	for _, i := range order {
-		b, err := p.blockOf(seqs[i])
+		b, err := p.blockOf(seqs[i], &p.looked)
 		if err != nil {
 			return nil, p.failUnlessCorrupt(err)
 		}
@@ -112,10 +112,13 @@ func (p *partition) Get(seqs []uint64) ([]queue.Item, error) {
 	return items, nil
 }
 
-// blockOf returns the block that holds sequence number seq.
-func (p *partition) blockOf(seq uint64) (*decodedBlock, error) {
-	if p.block.holds(seq) {
-		return &p.block, nil
+// blockOf returns the block that holds sequence number seq. One that has to be
+// decoded is kept in keep.
+func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, error) {
+	for _, b := range []*decodedBlock{&p.block, &p.looked} {
+		if b.holds(seq) {
+			return b, nil
+		}
 	}
 	s := p.segment(queue.Span(seq))
 	if s == nil {
@@ -140,8 +143,8 @@ func (p *partition) blockOf(seq uint64) (*decodedBlock, error) {
 	if !found || !b.holds(seq) {
 		return nil, p.lost(seq, corrupt(nil, "no block of %s holds the item %d", s.dir, seq))
 	}
-	p.block = b
-	return &p.block, nil
+	*keep = b
+	return keep, nil
 }
 
 // lost adds the partition to an error of reading an item.
@@ -212,7 +215,7 @@ func (p *partition) FindSource(sourceID string) (seq uint64, found bool, err err
 			if !p.state.IsAlive(seq) {
 				continue
 			}
-			b, err := p.blockOf(seq)
+			b, err := p.blockOf(seq, &p.looked)
 			if err != nil {
 				return 0, false, p.failUnlessCorrupt(err)
 			}

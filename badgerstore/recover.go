@@ -266,7 +266,7 @@ func (p *partition) fillLeases() error {
 	}
 	slices.Sort(seqs)
 	for _, seq := range seqs {
-		b, err := p.blockOf(seq)
+		b, err := p.blockOf(seq, &p.looked)
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,11 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 			return 0, err
 		}
 	}
+	if p.tail == nil && p.resting != nil {
+		if err := p.resume(); err != nil {
+			return 0, p.failUnlessFull(err)
+		}
+	}
 	if p.tail == nil || !p.fits(items, need) {
 		if err := p.roll(need); err != nil {
 			return 0, p.failUnlessFull(err)
@@ -144,6 +149,7 @@ func (p *partition) roll(need demand) error {
 		p.discardTail(t)
 		return p.fail(err)
 	}
+	p.resting = nil
 	s := newSegment(p.dir, t.span)
 	s.writer, s.boot = t, header.Boot
 	p.segments = append(p.segments, s)
@@ -323,8 +329,10 @@ func (p *partition) removeDone() {
 
 // remove has a segment removed by a goroutine.
 func (p *partition) remove(s *segment) {
-	if p.block.span == s.span {
-		p.block = decodedBlock{}
+	for _, b := range []*decodedBlock{&p.block, &p.looked} {
+		if b.span == s.span {
+			*b = decodedBlock{}
+		}
 	}
 	p.storage.readers.drop(s)
 	if s.sources != nil {
@@ -353,7 +361,7 @@ const smallPartition = 256 << 10
 // checkpoint only takes the place of all others.
 func (p *partition) rest() error {
 	p.discardNext()
-	if p.state.Held() == 0 && (len(p.segments) > 1 || p.Usage().DiskBytes > smallPartition) {
+	if p.state.Held() == 0 && p.isLarge() {
 		p.memSize = minMemTable
 		if err := p.roll(demand{}); err != nil && !errors.Is(err, queue.ErrFull) {
 			return p.fail(err)
@@ -365,8 +373,50 @@ func (p *partition) rest() error {
 	if err := p.Sync(); err != nil {
 		return err
 	}
-	p.removeDone()
+	s, t := p.tail, p.tail.writer
 	p.tail = nil
 	p.sealOld(0)
+	if s.writer == nil && t.canResume(&p.storage.options) {
+		p.resting = t
+	}
+	return nil
+}
+
+// isLarge reports whether the last segment, which stays when all others are
+// done, occupies more than an empty partition should.
+func (p *partition) isLarge() bool {
+	if len(p.segments) == 0 {
+		return false
+	}
+	s := p.segments[len(p.segments)-1]
+	if s.isBusy() {
+		return false // It is looked at again the next time.
+	}
+	if s.writer != nil {
+		return s.writer.bytes+s.writer.memUsed > smallPartition
+	}
+	return s.bytes > smallPartition
+}
+
+// resume opens the last segment for writing again, where rest left it.
+func (p *partition) resume() error {
+	t := p.resting
+	p.resting = nil
+	s := p.segments[len(p.segments)-1]
+	s.wait()
+	p.storage.readers.drop(s)
+	if s.sources != nil {
+		_ = s.sources.close() // It was only read.
+		s.sources = nil
+	}
+	s.verified, s.barren = false, false
+	if t.log.check() != nil {
+		return nil // Closing it failed; a new segment is the way on.
+	}
+	t.written, t.syncs = 0, 0
+	if err := t.resume(); err != nil {
+		return err
+	}
+	s.writer, p.tail = t, s
 	return nil
 }

@@ -19,8 +19,8 @@ type Storage struct {
 	lock    *os.File
 	readers *readers
 
-	mu   sync.Mutex          // guards open
-	open map[string]struct{} // directory names of the partitions in use
+	mu   sync.Mutex            // guards open
+	open map[string]*partition // those in use by directory name; nil while one is opened
 }
 
 var (
@@ -48,7 +48,7 @@ func New(o Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]struct{})}
+	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition)}
 	if err := s.clean(); err != nil {
 		_ = unlockDir(lock)
 		return nil, unavailable(err, "cannot use the directory %s", dir)
@@ -80,6 +80,9 @@ func (s *Storage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, e
 		s.give(name)
 		return nil, placed(err, key)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[name] = p
 	return p, nil
 }
 
@@ -155,7 +158,7 @@ func (s *Storage) take(name string, key queue.PartitionKey) error {
 		return &queue.Error{Kind: queue.ErrLocked, Queue: key.Queue, Partition: key.Partition,
 			Msg: fmt.Sprintf("partition %s is open already", key)}
 	}
-	s.open[name] = struct{}{}
+	s.open[name] = nil
 	return nil
 }
 

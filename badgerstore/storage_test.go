@@ -14,12 +14,14 @@ func TestStore(t *testing.T) {
 
 // harness opens the stores in dir.
 func harness(dir string) queuetest.Harness {
+	var s *badgerstore.Storage
 	return queuetest.Harness{
 		Open: func(t testing.TB, boot string) queuetest.Stores {
 			o := badgerstore.Options{Dir: dir, Boot: boot, Events: badgerstore.Events{
 				Failed: func(dir string, err error) { t.Errorf("in the background, %s: %v", dir, err) },
 			}}
-			s, err := badgerstore.New(o)
+			var err error
+			s, err = badgerstore.New(o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -32,6 +34,7 @@ func harness(dir string) queuetest.Harness {
 		Check: func(t testing.TB) { checkStore(t, dir) },
 		Copy: func(t testing.TB) queuetest.Harness {
 			to := filepath.Join(t.TempDir(), "copy")
+			badgerstore.WaitForBackground(s) // A copy that takes time is a state that never was.
 			copyDir(t, dir, to)
 			return harness(to)
 		},

@@ -1,8 +1,11 @@
 package badgerstore
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -31,6 +34,7 @@ type tail struct {
 	items   uint32
 	bytes   int64 // stored bytes of blocks
 	sources *sourceTail
+	resumed int // how often it was opened again
 
 	written, syncs int64 // bytes given to the device, and syncs, so far
 }
@@ -102,48 +106,98 @@ func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = &tail{
-		database: d, span: span, sizes: z, memEnd: logHeader, valueEnd: logHeader,
-		sources: newSourceTail(maxSegmentSources),
-	}
-	defer func() {
-		if err != nil {
-			t.closeFiles()
-			_ = d.close()
-		}
-	}()
+	t = &tail{database: d, span: span, sizes: z, sources: newSourceTail(maxSegmentSources)}
 	if err := t.openFiles(); err != nil {
+		_ = t.close() // Nothing was written.
 		return nil, err
-	}
-	if err := allocate(t.memFile, 0, z.mem); err != nil {
-		return nil, err
-	}
-	if err := t.reserve(valueStep); err != nil {
-		return nil, err
-	}
-	if err := syncFiles(dir); err != nil {
-		return nil, unavailable(err, "cannot sync the segment %s", dir)
 	}
 	if err := syncDir(filepath.Dir(dir)); err != nil {
+		_ = t.close() // Nothing was written.
 		return nil, unavailable(err, "cannot sync the directory %s", filepath.Dir(dir))
 	}
-	t.memSynced, t.valueSynced = t.memEnd, t.valueEnd
-	t.written, t.syncs = 8*pageSize, 8
-	return t, d.log.check()
+	return t, nil
 }
 
-// openFiles opens descriptors of the memtable's log and the value log that
-// Badger writes, which in a new database are the first of their kind.
-func (t *tail) openFiles() (err error) {
-	t.memFile, err = os.OpenFile(filepath.Join(t.dir, "00001.mem"), os.O_RDWR, 0)
-	if err != nil {
-		return unavailable(err, "cannot open the log of %s", t.dir)
+const (
+	// maxResumed bounds how often a segment is opened for writing again: each
+	// time leaves a table behind.
+	maxResumed = 64
+	// maxResumedSources bounds the index that is kept in memory for it.
+	maxResumedSources = 4096
+)
+
+// canResume reports whether the tail, closed cleanly by this process, is worth
+// opening again.
+func (t *tail) canResume(o *Options) bool {
+	return t.resumed < maxResumed && t.sources.len() <= maxResumedSources &&
+		t.bytes < o.SegmentBytes/2 && t.items < maxSegmentItems/2
+}
+
+// resume opens a tail again that was closed, to write on in new files. Its index
+// of sources on the disk will not do any more, and is removed first.
+func (t *tail) resume() error {
+	if err := needSpace(t.dir, t.mem+valueStep+settleSpace, 0); err != nil {
+		return err
 	}
-	t.valueFile, err = os.OpenFile(filepath.Join(t.dir, "000001.vlog"), os.O_RDWR, 0)
+	if err := os.Remove(filepath.Join(t.dir, sourcesName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unavailable(err, "cannot remove the index of %s", t.dir)
+	}
+	d, err := openDatabase(t.dir, t.sizes, false)
 	if err != nil {
-		return unavailable(err, "cannot open the value log of %s", t.dir)
+		return err
+	}
+	t.database, t.memFile, t.valueFile = d, nil, nil
+	t.resumed++
+	if err := t.openFiles(); err != nil {
+		_ = t.close() // Nothing was written.
+		return err
 	}
 	return nil
+}
+
+// openFiles opens descriptors of the files that Badger writes: the memtable's
+// log and the value log with the greatest numbers. Then it reserves what they
+// need on the device, and puts everything in the directory on flash.
+func (t *tail) openFiles() error {
+	names, err := listDir(t.dir)
+	if err != nil {
+		return unavailable(err, "cannot read the directory %s", t.dir)
+	}
+	slices.Sort(names) // Numbers have leading zeros, and stay far below their width.
+	for _, name := range names {
+		var f **os.File
+		switch filepath.Ext(name) {
+		case ".mem":
+			f = &t.memFile
+		case ".vlog":
+			f = &t.valueFile
+		default:
+			continue
+		}
+		if *f != nil {
+			_ = (*f).Close() // Nothing was written through it.
+		}
+		if *f, err = os.OpenFile(filepath.Join(t.dir, name), os.O_RDWR, 0); err != nil {
+			return unavailable(err, "cannot open %s of %s", name, t.dir)
+		}
+	}
+	if t.memFile == nil || t.valueFile == nil {
+		return unavailable(nil, "BUG: %s lacks a log", t.dir)
+	}
+	t.memEnd, t.valueEnd, t.memUsed, t.reserved = logHeader, logHeader, 0, 0
+	if err := allocate(t.memFile, 0, t.mem); err != nil {
+		return err
+	}
+	if err := t.reserve(valueStep); err != nil {
+		return err
+	}
+	if err := syncFiles(t.dir); err != nil {
+		return unavailable(err, "cannot sync the segment %s", t.dir)
+	}
+	t.memSynced, t.valueSynced = t.memEnd, t.valueEnd
+	t.written += 8 * pageSize
+	t.syncs += 8
+	return t.log.check()
 }
 
 func (t *tail) closeFiles() {

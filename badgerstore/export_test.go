@@ -1,0 +1,14 @@
+package badgerstore
+
+// WaitForBackground waits for what the open partitions of s have under way. No
+// other call of theirs may be under way.
+func WaitForBackground(s *Storage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.open {
+		if p == nil {
+			continue
+		}
+		p.background.Wait()
+	}
+}
