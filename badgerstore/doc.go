@@ -1,0 +1,117 @@
+// Package badgerstore keeps queues on Badger v4.9.6. It implements
+// queue.Storage and queue.PartitionStore (Storage), and queue.MetaStore (Meta).
+//
+// # Directories
+//
+//	STORAGE/
+//	  LOCK                                the process that uses it, locked by flock
+//	  my%20queue-000000-partition/        partition 0 of the queue "my queue"
+//	    00000000000016777216/             a segment: one small Badger database
+//	      sources.idx                     index of its source ids, once it is sealed
+//	    00000000000033554432/
+//	    00000000000050331648.removed/     one that is being removed
+//	    quarantine/                       segments that were set aside
+//	  ~queue-storage-partition/           below the queue storage: definitions
+//	    LOCK
+//	    00000000000117440512/             a generation of them, a Badger database
+//
+// A queue's name never becomes a path: whatever is not a letter, a digit or one
+// of ". _ -" is escaped with '%', a name that gets too long ends in a hash. Which
+// queue a directory belongs to, the headers of its segments say.
+//
+// A segment is named after the first sequence number of its span, in 20 digits:
+// a sequence number is the span's number in the high 40 bits and the index in the
+// span in the low 24. Spans are used in rising order and never again.
+//
+// # Segments
+//
+// Badger is used for what it does well: committing a transaction, reading a key,
+// iterating. Nothing is ever deleted in a database, compacted or collected,
+// because in this version these bring deleted keys back, or lose what was
+// acknowledged. Space is freed by removing the directory of a segment when none
+// of its items is alive, which is immediate and asks for no other segment.
+//
+// Everything is written to the newest segment, the tail: blocks of new items and
+// the record of every commit, also when it is about items of older segments.
+// So a commit is one transaction in one database, atomic, with one sync; what has
+// to be replayed after a restart is in the newest segment alone; and older
+// segments are bags of blocks that are never written again. (The other way, to
+// record what becomes of an item in the segment that holds it, asks for a sync of
+// every segment that a commit touches, and leaves commits half done after a power
+// cut.) For that, a segment begins with a checkpoint: the whole queue.State as it
+// was when the segment became the tail. It is small, since ready items are an
+// interval.
+//
+// # Keys
+//
+//	'h'                header: format version, queue, partition, tag, span, boot
+//	'k'                checkpoint
+//	'b' + first        block: the items from sequence number first on
+//	'c' + n            record of commit n of this segment, from 0 on, no gaps
+//
+// Numbers in keys are eight bytes, big endian. What the values look like, byte by
+// byte, stands at the top of header.go, checkpoint.go, block.go and record.go;
+// each has a version and a checksum of its own. Example, a partition that took
+// two commits of 100 items, then leased 10:
+//
+//	h                         queue "readings", partition 0, span 1, boot …
+//	k                         an empty state
+//	b 00 00 00 00 01 00 00 00 items 16777216 to 16777315
+//	b 00 00 00 00 01 00 00 64 items 16777316 to 16777415
+//	c 00 00 00 00 00 00 00 00 added 100; 0 records are known to be on flash
+//	c 00 00 00 00 00 00 00 01 added 100; 1 record is known to be on flash
+//	c 00 00 00 00 00 00 00 02 10 leases; 2 records are known to be on flash
+//
+// Header and checkpoint are on flash before the first record is written. The
+// blocks of a commit too large for one transaction of Badger's are written in
+// several; a block means nothing before the record that follows it.
+//
+// # Durability
+//
+// Badger runs with SyncWrites off, and this package syncs by itself, by fdatasync
+// on descriptors of its own of the two files that Badger writes through mappings:
+// first the value log, if a value of 8 KiB or more was written since the last
+// sync, then the memtable's log. That is what badger.DB.Sync does with msync, but
+// with one sync where the value log was not touched. It is right only while
+// Badger never changes to new files: the books in tail.go count what every entry
+// takes, and a segment is closed to commits before the memtable or the value log
+// would rotate. How many commits a segment takes therefore depends on the
+// memtable; it is 256 KiB at first, four times that when segments fill up by
+// commits rather than by items, within Options.MemoryBudget.
+//
+// The next segment is opened by a goroutine when the tail is 70 % full. The old
+// tail is synced before the new one gets its checkpoint. It stays open for
+// readers close behind, until the next change of segment; then it is sealed: its
+// index of source ids is written, and the database closed.
+//
+// # Recovery
+//
+// The newest segment that has a header and a checkpoint is read: the checkpoint,
+// then the records in order. Each record says how many records before it were on
+// flash when it was written. If a record is missing or damaged, or a block of
+// its items, although a later record says that it was on flash, that is damage
+// and an error; else it is the torn end of what was never acknowledged, and
+// everything from there on is dropped. A newest segment without header and
+// records was being created when the power went, and is removed.
+//
+// After a restart, clean or not, the first commit begins a new segment: nothing
+// is appended to files that a power cut may have torn, and sequence numbers of
+// commits that were lost are never given out again.
+//
+// Before Badger opens a directory, its files are looked at, because Badger
+// deletes tables that a damaged MANIFEST does not name, cannot open a directory
+// with an empty log, and ends the process over some damage. Badger's log of level
+// error counts as a failure, since it reports some failures nowhere else. After
+// any failure a partition refuses everything until it is opened again.
+//
+// # A full disk
+//
+// A mapped file without blocks on the disk is a signal that kills the process. So
+// the blocks of both logs are reserved before they are written, and items are
+// refused with queue.ErrFull when less than Options.MinFree would be left. What
+// leases and completes items uses that reserve.
+//
+// # Format versions
+//
+//	1  the first
+package badgerstore
