@@ -230,9 +230,6 @@ func queueRedrive(c *call, req *pb.QueueRedriveRequest) error {
 		return err
 	}
 	defer cancel()
-	if req.Limit < 0 {
-		return badRequest("limit is invalid; limit cannot be negative")
-	}
 	moved, err := q.Redrive(ctx, &queue.RedriveRequest{To: req.TargetQueue, Limit: int(req.Limit)})
 	if err != nil {
 		return err

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"strings"
-
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -91,47 +89,22 @@ func infoMessage(info *queue.Info) *pb.QueueInfo {
 	}
 }
 
-// queuesPage is how many queues are listed at a time.
-const queuesPage = 256
-
 func queuesList(c *call, req *pb.QueuesListRequest) error {
-	switch {
-	case req.Limit < 0:
-		return badRequest("limit is invalid; limit cannot be negative")
-	case req.Limit > maxQueuesList:
-		return badRequest("limit is invalid; cannot be greater than %d", maxQueuesList)
-	case strings.Contains(req.Pivot, "~"):
-		return badRequest("pivot is invalid; '%s' cannot contain '~' character", req.Pivot)
+	infos, err := c.h.service.List(c.r.Context(), req.Pivot, int(req.Limit))
+	if err != nil {
+		return err
+	}
+	if req.Namespace != "" && req.Namespace != systemNamespace {
+		infos = nil // There is nothing in a namespace that is not there.
 	}
 	l, err := c.startList(1)
 	if err != nil {
 		return err
 	}
-	if req.Namespace != "" && req.Namespace != systemNamespace {
-		return l.end() // There is nothing in a namespace that is not there.
-	}
-	left := int(req.Limit)
-	if left == 0 {
-		left = defaultListLimit
-	}
-	pivot := req.Pivot
-	for left > 0 {
-		infos, err := c.h.service.List(c.r.Context(), pivot, min(left, queuesPage))
-		if err != nil {
+	for i := range infos {
+		if err := l.add(infoMessage(&infos[i])); err != nil {
 			return l.abort(err)
 		}
-		for i := range infos {
-			if err := l.add(infoMessage(&infos[i])); err != nil {
-				return l.abort(err)
-			}
-		}
-		if len(infos) < min(left, queuesPage) {
-			break
-		}
-		left -= len(infos)
-		// The pivot is in the page that it begins, and no name lies between
-		// these two.
-		pivot = infos[len(infos)-1].Name + "\x00"
 	}
 	return l.end()
 }

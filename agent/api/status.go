@@ -32,7 +32,7 @@ func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
 // returns an error.
 func (h *Handler) eachQueue(ctx context.Context, f func(info *queue.Info) error) error {
 	for pivot := ""; ; {
-		infos, err := h.service.List(ctx, pivot, queuesPage)
+		infos, err := h.service.List(ctx, pivot, maxQueuesList)
 		if err != nil {
 			return err
 		}
@@ -41,10 +41,10 @@ func (h *Handler) eachQueue(ctx context.Context, f func(info *queue.Info) error)
 				return err
 			}
 		}
-		if len(infos) < queuesPage {
+		if len(infos) < maxQueuesList {
 			return nil
 		}
-		pivot = infos[len(infos)-1].Name + "\x00"
+		pivot = infos[len(infos)-1].Name + "\x00" // No name lies between the two.
 	}
 }
 

@@ -10,13 +10,9 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// Pages of a list of items: the first is small, since nothing is known of the
-// size of the payloads; the next ones are about pageBytes each.
-const (
-	firstPage = 16
-	maxPage   = 1000
-	pageBytes = 1 << 20
-)
+// listPage is how many items are read at a time; the queue gives fewer when
+// their payloads are large.
+const listPage = 1000
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
 	return listItems(c, req, (*queue.Queue).List)
@@ -33,12 +29,6 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if err != nil {
 		return err
 	}
-	if err := q.CheckPartition(int(req.Partition)); err != nil {
-		return err
-	}
-	if req.Limit < 0 {
-		return badRequest("limit is invalid; limit cannot be negative")
-	}
 	l, err := c.startList(1)
 	if err != nil {
 		return err
@@ -48,27 +38,23 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 		left = defaultListLimit
 	}
 	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot}
-	page := firstPage
-	for left > 0 {
-		r.Limit = min(left, page)
+	for left != 0 {
+		r.Limit = min(left, listPage) // One below 0 is refused there.
 		items, err := read(q, c.r.Context(), &r)
 		if err != nil {
 			return l.abort(err)
 		}
-		var size int64
+		if len(items) == 0 {
+			break
+		}
 		for i := range items {
-			size += items[i].Size()
 			if err := l.add(itemMessage(&items[i])); err != nil {
 				return l.abort(err)
 			}
 		}
-		if len(items) < r.Limit {
-			break
-		}
 		left -= len(items)
 		last := items[len(items)-1].ID
 		r.Pivot = queue.NewID(last.Seq()+1, last.Tag()).String()
-		page = int(min(max(pageBytes*int64(len(items))/size, 1), maxPage))
 	}
 	return l.end()
 }
@@ -99,12 +85,6 @@ func itemsImport(c *call, req *pb.StorageItemsImportRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := q.CheckPartition(int(req.Partition)); err != nil {
-		return err
-	}
-	if len(req.Items) == 0 {
-		return badRequest("items is invalid; cannot be empty")
-	}
 	items := make([]queue.Item, len(req.Items))
 	for i, it := range req.Items {
 		items[i] = queue.Item{
@@ -129,13 +109,7 @@ func itemsImport(c *call, req *pb.StorageItemsImportRequest) error {
 		return err
 	}
 	for i := range stored {
-		m := itemMessage(&stored[i])
-		if !m.IsLeased && i < len(req.Items) {
-			// Clients compare what they get with what they gave, the lease
-			// deadline of an item without a lease included.
-			m.LeaseDeadline = stamp(importTime(req.Items[i].LeaseDeadline))
-		}
-		if err := l.add(m); err != nil {
+		if err := l.add(itemMessage(&stored[i])); err != nil {
 			return l.abort(err)
 		}
 	}
@@ -151,12 +125,6 @@ func itemsDelete(c *call, req *pb.StorageItemsDeleteRequest) error {
 	q, err := c.h.service.Queue(req.QueueName)
 	if err != nil {
 		return err
-	}
-	if err := q.CheckPartition(int(req.Partition)); err != nil {
-		return err
-	}
-	if len(req.Ids) == 0 {
-		return badRequest("ids is invalid; cannot be empty")
 	}
 	err = q.DeleteItems(c.r.Context(), &queue.DeleteRequest{Partition: int(req.Partition), IDs: req.Ids})
 	if err != nil {

@@ -17,8 +17,10 @@ const (
 	maxNameBytes      = 512
 	maxNamespaceBytes = 256
 	maxDurationText   = 15
-	maxQueuesList     = 65536
 )
+
+// maxQueuesList is how many queues can be listed at a time.
+const maxQueuesList = 65536
 
 // validateName judges a queue name that is to be created, updated or deleted.
 // A name that is looked up is judged by the look-up.

@@ -260,10 +260,12 @@ func TestRetryRules(t *testing.T) {
 func TestClearAndRedriveRules(t *testing.T) {
 	w := newWorld(t)
 	w.create("q")
+	w.create("q2")
 	const neither = "invalid clear request; one of 'queue', 'scheduled' must be true"
 	w.refuse("/v1/queue.clear", []refusal{{`{"queue_name":"q"}`, neither}, {`{"queue_name":"q","destructive":true}`, neither}})
 	w.post("/v1/queue.clear", `{"queue_name":"q","retry":true}`).message(t, 455)
 	w.refuse("/v1/queue.redrive", []refusal{
+		{`{"queue_name":"q","target_queue":"q"}`, "target queue is invalid; 'q' is the queue itself"},
 		{`{"queue_name":"q","target_queue":"q2","limit":-1}`, "limit is invalid; limit cannot be negative"},
 		{`{"queue_name":"q","target_queue":"nope"}`, "queue does not exist; no such queue named 'nope'"},
 		{`{"queue_name":"q","target_queue":"q2","request_timeout":"foo"}`, `request timeout is invalid; time: invalid duration "foo" - expected format: 900ms, 5m or 15m`},
