@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
 
@@ -62,7 +64,8 @@ func (c *Client) ImportItems(ctx context.Context, queue string, partition int, i
 		it := &items[i]
 		req.Items = append(req.Items, &pb.StorageItem{
 			Id: it.ID, SourceId: it.SourceID, IsLeased: it.IsLeased,
-			LeaseDeadline: toTimestamp(it.LeaseDeadline), ExpireDeadline: toTimestamp(it.ExpireDeadline),
+			// One that is left out would be stored as 1970; the zero time is stored as none.
+			LeaseDeadline: timestamppb.New(it.LeaseDeadline), ExpireDeadline: toTimestamp(it.ExpireDeadline),
 			CreatedAt: toTimestamp(it.CreatedAt), EnqueueAt: toTimestamp(it.EnqueueAt),
 			Attempts: int32(clampInt(it.Attempts)), MaxAttempts: int32(clampInt(it.MaxAttempts)),
 			Encoding: it.Encoding, Kind: it.Kind, Reference: it.Reference, Payload: it.Payload,

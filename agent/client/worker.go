@@ -223,7 +223,7 @@ func (r *run) handle(work context.Context, in <-chan *held) {
 			continue
 		}
 		err := r.Handler(ctx, &h.item)
-		stopped := context.Cause(ctx) == ErrStopped
+		stopped := errors.Is(context.Cause(ctx), ErrStopped)
 		cancel(nil)
 		r.results <- r.judge(h, err, stopped)
 	}

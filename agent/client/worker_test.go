@@ -113,8 +113,8 @@ func TestWorkerRetriesWithBackOff(t *testing.T) {
 		if len(f.completed) != 1 {
 			t.Errorf("completed %q", f.completed)
 		}
-		for i, want := range []time.Duration{1, 2, 3, 3} {
-			want *= time.Second
+		for i, seconds := range []int{1, 2, 3, 3} {
+			want := time.Duration(seconds) * time.Second
 			if got := at[i+1].Sub(at[i]); got < want*79/100 || got > want*121/100 {
 				t.Errorf("attempt %d came after %s, want %s give or take a fifth", i+2, got, want)
 			}
@@ -188,7 +188,7 @@ func TestLostLeaseEndsTheHandler(t *testing.T) {
 		if err := w.Run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if causes["a"] != client.ErrLeaseLost || causes["b"] != nil {
+		if !errors.Is(causes["a"], client.ErrLeaseLost) || causes["b"] != nil {
 			t.Errorf("the handlers' contexts ended with %v; want ErrLeaseLost for a alone", causes)
 		}
 		if !slices.Equal(f.completed, []string{"b"}) {

@@ -169,7 +169,7 @@ func (b *bench) measure(ctx context.Context) (*benchResult, error) {
 	producing := time.Since(begin)
 	consumers.Wait()
 	elapsed := time.Since(begin)
-	if cause := context.Cause(run); cause != nil && cause != errBenchOver {
+	if cause := context.Cause(run); cause != nil && !errors.Is(cause, errBenchOver) {
 		return nil, cause
 	}
 	after, err := watch.costs(ctx, b.queue)

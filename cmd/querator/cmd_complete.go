@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func (i *idFlags) withFile(e *env, ids []string) ([]string, error) {
 		read := newLineReader(in, 1<<10)
 		for {
 			line, err := read.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

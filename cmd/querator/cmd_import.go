@@ -36,6 +36,7 @@ type importer struct {
 	size       int
 	stored     int // lines
 	skipped    int
+	timeless   int // scheduled items whose line does not say for when
 }
 
 // importLine is a line of an import. Text is another way to give the payload.
@@ -93,6 +94,9 @@ func (im *importer) run(ctx context.Context, file string) error {
 	if err != nil {
 		return fmt.Errorf("%w\n%d items are stored", err, im.stored)
 	}
+	if im.timeless > 0 {
+		im.e.note("%d item(s) were scheduled, but their lines do not say for when (enqueue_at): they are ready now", im.timeless)
+	}
 	return im.e.report(map[string]any{"queue_name": im.queue, "imported": im.stored - im.skipped, "skipped": im.skipped},
 		"Imported %d item(s) into queue '%s', skipped %d whose source id was there", im.stored-im.skipped, im.queue, im.skipped)
 }
@@ -100,7 +104,7 @@ func (im *importer) run(ctx context.Context, file string) error {
 func (im *importer) lines(ctx context.Context, read *lineReader, shown *progress) error {
 	for {
 		line, err := read.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return im.flush(ctx)
 		}
 		if err == nil && len(bytes.TrimSpace(line)) > 0 {
@@ -141,6 +145,9 @@ func (im *importer) line(ctx context.Context, line []byte) error {
 			EnqueueAt: it.EnqueueAt,
 		})
 		return nil
+	}
+	if it.Scheduled && it.EnqueueAt.IsZero() {
+		im.timeless++
 	}
 	if it.ExpireDeadline.IsZero() {
 		it.ExpireDeadline = now.Add(im.expire)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -171,6 +172,9 @@ func (e *env) produceBatch(ctx context.Context, queue string, batch []client.Pro
 
 // stoppedAt says how far produce came, so that nothing has to be produced twice.
 func stoppedAt(err error, stored int) error {
+	if errors.Is(err, client.ErrUnavailable) {
+		return fmt.Errorf("%w\n%d lines are stored, perhaps those of the next request too", err, stored)
+	}
 	return fmt.Errorf("%w\n%d lines are stored; the next is line %d (tail -n +%d gives the rest)", err, stored, stored+1, stored+1)
 }
 

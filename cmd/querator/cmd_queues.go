@@ -72,7 +72,7 @@ func (e *env) updateCommand() *cobra.Command {
 				return err
 			}
 			if !mergeQueue(cmd, &now, &q) {
-				return usagef("nothing to change is given; see %s --help", cmd.CommandPath())
+				return usagef("nothing to change is given")
 			}
 			if err := e.client().UpdateQueue(ctx, now); err != nil {
 				return err

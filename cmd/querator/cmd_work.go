@@ -89,7 +89,7 @@ func (e *env) work(ctx context.Context, w *client.Worker, queue string, command 
 		if item != nil {
 			text = fmt.Sprintf("querator: item %s (attempt %d): %v\n", item.ID, item.Attempts, err)
 		}
-		errs.Write([]byte(text))
+		_, _ = errs.Write([]byte(text))
 	}
 	return w.Run(ctx)
 }
@@ -114,7 +114,7 @@ func runFor(ctx context.Context, cmd *exec.Cmd, item *client.Item, out, errs *sh
 	err := cmd.Run()
 	if ctx.Err() != nil && cmd.Process != nil {
 		// Those of the group that did not mind SIGTERM. It is no error that there are none.
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		return fmt.Errorf("the command was stopped: %w", cause)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/listen"
@@ -69,10 +71,6 @@ func (e *env) exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var status *exitStatus
-	if errors.As(err, &status) {
-		return status.code
-	}
 	for _, x := range exits {
 		if !errors.Is(err, x.kind) {
 			continue
@@ -86,22 +84,19 @@ func (e *env) exitCode(err error) int {
 }
 
 // hint returns what to do about err, if there is something to say.
-func (e *env) hint(err error) string {
+func (e *env) hint(cmd *cobra.Command, err error) string {
 	var refused *client.Error
 	switch {
+	case errors.Is(err, errUsage):
+		return fmt.Sprintf("see: %s --help", cmd.CommandPath())
 	case errors.Is(err, client.ErrUnavailable) && errors.As(err, &refused) && refused.Code == 0:
 		return "start the agent with: querator agent (or: systemctl start querator), or name its socket with --socket"
 	case errors.Is(err, client.ErrNotFound):
 		return "see the queues with: querator queues list; create one with: querator queues create NAME"
 	case errors.Is(err, client.ErrLeaseLost):
-		return "the lease has ended or the item is done; it was given to nobody else under this id"
+		return "the lease has ended or the item is done; an item that came back to its queue has a new id"
 	case errors.Is(err, client.ErrFull):
 		return "complete or clear items, or make room on the disk"
 	}
 	return ""
 }
-
-// exitStatus is an error that decides its exit code itself and has been reported already.
-type exitStatus struct{ code int }
-
-func (s *exitStatus) Error() string { return fmt.Sprintf("exit status %d", s.code) }

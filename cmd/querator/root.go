@@ -20,15 +20,14 @@ func (e *env) run(ctx context.Context, args []string) int {
 	root.SetErr(e.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !e.started {
-		err = usagef("%v; see %s --help", err, cmd.CommandPath())
-		if cmd.Name() == "agent" {
-			e.usage = exitAgentUsage
-		}
+		err = usagef("%s", strings.TrimSpace(err.Error()))
 	}
-	var reported *exitStatus
-	if err != nil && !errors.As(err, &reported) {
+	if cmd.Name() == "agent" {
+		e.usage = exitAgentUsage
+	}
+	if err != nil {
 		fmt.Fprintf(e.stderr, "querator: %v\n", err)
-		if hint := e.hint(err); hint != "" {
+		if hint := e.hint(cmd, err); hint != "" {
 			fmt.Fprintln(e.stderr, hint)
 		}
 	}
@@ -48,11 +47,7 @@ func (e *env) rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       e.version,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if err := e.checkFlags(); err != nil {
-				return err
-			}
-			e.started = true
-			return nil
+			return e.checkFlags()
 		},
 	}
 	root.SetVersionTemplate("querator {{.Version}}\n")
@@ -79,7 +74,21 @@ func (e *env) rootCommand() *cobra.Command {
 		cmd.Hidden = true
 		root.AddCommand(cmd)
 	}
+	e.noteStart(root)
 	return root
+}
+
+// noteStart makes every command take note that it runs: errors before that are mistakes in the command line.
+func (e *env) noteStart(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			e.started = true
+			return run(cmd, args)
+		}
+	}
+	for _, below := range cmd.Commands() {
+		e.noteStart(below)
+	}
 }
 
 const (
