@@ -152,7 +152,7 @@ func (e *env) produceLines(ctx context.Context, queue string, p *produceFlags) e
 			bytes += size
 			shown.show("%d lines are stored, %s", stored, bytesText(bytes))
 		}
-		if readErr == io.EOF {
+		if errors.Is(readErr, io.EOF) {
 			break
 		}
 		if readErr != nil {

@@ -94,8 +94,9 @@ func (t *columns) gap() { t.b.WriteByte('\n') }
 func (t *columns) flush(e *env) error {
 	var aligned bytes.Buffer
 	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	w.Write(t.b.Bytes())
-	w.Flush()
+	// A bytes.Buffer takes everything.
+	_, _ = w.Write(t.b.Bytes())
+	_ = w.Flush()
 	var out strings.Builder
 	for line := range strings.Lines(aligned.String()) {
 		out.WriteString(strings.TrimRight(line, " \n"))
