@@ -32,7 +32,7 @@ import (
 //	varint   max attempts, both if flagAttempts
 //	time     created-at, against At.Wall, if flagCreated
 //	time     expire deadline, against created-at, if flagExpire
-//	time     enqueue-at, against At.Wall, if flagEnqueue
+//	time     enqueue-at, against At.Wall, if flagEnqueueAt
 //	time     lease deadline, against At.Wall, if flagLease
 //	string   source id
 //	string   encoding, and
@@ -79,7 +79,7 @@ const (
 	flagTimes                // the times with flags follow, the others are zero
 	flagCreated              // with flagTimes only, like the next three
 	flagExpire               //
-	flagEnqueue              //
+	flagEnqueueAt              //
 	flagLease                //
 	flagLeased               // the item was leased when it was written (import)
 	flagAttempts             // attempts and max attempts follow; without it they are 0
@@ -279,7 +279,7 @@ func timeFlags(it *queue.Item) byte {
 		flags |= flagExpire
 	}
 	if !it.EnqueueAt.IsZero() {
-		flags |= flagEnqueue
+		flags |= flagEnqueueAt
 	}
 	if !it.LeaseDeadline.IsZero() {
 		flags |= flagLease
@@ -296,7 +296,7 @@ func appendTimes(dst []byte, it *queue.Item, flags byte, wall moment) []byte {
 	if flags&flagExpire != 0 {
 		dst = appendMoment(dst, momentOf(it.ExpireDeadline), created)
 	}
-	if flags&flagEnqueue != 0 {
+	if flags&flagEnqueueAt != 0 {
 		dst = appendMoment(dst, momentOf(it.EnqueueAt), wall)
 	}
 	if flags&flagLease != 0 {
@@ -469,7 +469,7 @@ func (d *factsDecoder) times(it *queue.Item, flags byte) {
 	if flags&flagExpire != 0 {
 		it.ExpireDeadline = d.moment(created).time()
 	}
-	if flags&flagEnqueue != 0 {
+	if flags&flagEnqueueAt != 0 {
 		it.EnqueueAt = d.moment(d.wall).time()
 	}
 	if flags&flagLease != 0 {

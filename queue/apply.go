@@ -201,7 +201,7 @@ func (g *group) retry(r *request) error {
 			l.Deadline = LeaseReturning
 			g.setLease(l)
 		default:
-			g.requeue(seq)
+			g.toTail(seq)
 		}
 	}
 	p.st.Totals.Ledger.Retries += uint64(len(r.seqs))
@@ -218,8 +218,8 @@ func (g *group) retryLater(seq uint64, at time.Time) {
 	})
 }
 
-// requeue moves a leased or scheduled item, which was fetched, to the tail.
-func (g *group) requeue(seq uint64) {
+// toTail moves a leased or scheduled item, which was fetched, to the tail.
+func (g *group) toTail(seq uint64) {
 	st := g.p.st
 	it := *g.fetched[seq]
 	if l := st.Leases[seq]; l != nil {

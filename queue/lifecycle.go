@@ -159,10 +159,10 @@ func (g *group) applyDuty() {
 		if g.p.st.Leases[seq].Deadline != LeaseReturning {
 			g.p.st.Totals.Ledger.Lapsed++
 		}
-		g.requeue(seq)
+		g.toTail(seq)
 	}
 	for _, seq := range d.due {
-		g.requeue(seq)
+		g.toTail(seq)
 	}
 	g.gaps = len(d.expired) > 0
 	for i := range d.expired {
