@@ -75,14 +75,14 @@ const (
 
 // Flags of an item.
 const (
-	flagLabels   = 1 << iota // encoding, kind and reference follow
-	flagTimes                // the times with flags follow, the others are zero
-	flagCreated              // with flagTimes only, like the next three
-	flagExpire               //
-	flagEnqueueAt              //
-	flagLease                //
-	flagLeased               // the item was leased when it was written (import)
-	flagAttempts             // attempts and max attempts follow; without it they are 0
+	flagLabels    = 1 << iota // encoding, kind and reference follow
+	flagTimes                 // the times with flags follow, the others are zero
+	flagCreated               // with flagTimes only, like the next three
+	flagExpire                //
+	flagEnqueueAt             //
+	flagLease                 //
+	flagLeased                // the item was leased when it was written (import)
+	flagAttempts              // attempts and max attempts follow; without it they are 0
 )
 
 // blockRawMax and blockItemsMax bound a block: splitBlocks cuts so that no
