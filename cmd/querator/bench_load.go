@@ -10,7 +10,7 @@ import (
 )
 
 // poolBytes bounds the payloads that are made before a run; the runs go round in them.
-const poolBytes = 16 << 20
+const poolBytes = 4 << 20
 
 // payloadPool has payloads that are made before the measurement. It is read only after that.
 type payloadPool struct {

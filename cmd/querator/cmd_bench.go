@@ -127,6 +127,9 @@ func (e *env) bench(ctx context.Context, o benchOptions) (err error) {
 
 // fill produces the backlog.
 func (b *bench) fill(ctx context.Context) error {
+	if b.backlog == 0 {
+		return nil
+	}
 	shown := b.e.progress()
 	defer shown.done()
 	pool := newPayloadPool(b.seed+1, b.payloadSize, min(1000, max(1, maxBatchBytes/b.payloadSize)))
