@@ -11,13 +11,11 @@ import (
 
 // importItems adds items as they are. The result has them as they are stored.
 func (p *partition) importItems(items []Item) ([]Item, error) {
-	g := p.newGroup(nil)
-	g.reqs = []*request{{kind: kindProduce, items: items}}
-	if err := g.findSources(g.reqs[0]); err != nil {
+	known := p.newGroup(nil)
+	if err := known.findSources(&request{items: items}); err != nil {
 		p.fail(err)
 		return nil, p.failed.Load()
 	}
-	skip := g.skip
 	var size int64
 	leased := 0
 	for i := range items {
@@ -34,7 +32,7 @@ func (p *partition) importItems(items []Item) ([]Item, error) {
 	err := p.alone(len(items), size, func(g *group) error {
 		now := time.Unix(0, g.now.Wall).UTC()
 		for i := range items {
-			if skip[&items[i]] {
+			if id := items[i].SourceID; id != "" && known.know(id) {
 				continue
 			}
 			out[i].CreatedAt, out[i].EnqueueAt = now, time.Time{}

@@ -59,7 +59,7 @@ func (g *group) produce(r *request) error {
 			Hint: "raise max-scheduled in the configuration"}
 	}
 	for i := range r.items {
-		if g.skip[&r.items[i]] {
+		if id := r.items[i].SourceID; id != "" && g.know(id) {
 			continue
 		}
 		it := r.items[i]

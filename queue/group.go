@@ -1,6 +1,9 @@
 package queue
 
-import "math"
+import (
+	"errors"
+	"math"
+)
 
 // group is one commit in the making: first everything that can fail for want
 // of room or by damage is read and reserved (plan), then the state is changed
@@ -14,7 +17,7 @@ type group struct {
 
 	duty    duty
 	fetched map[uint64]*Item // items that go to the tail
-	skip    map[*Item]bool   // produced items whose source id is stored already
+	sources map[string]struct{} // source ids that are stored, or will be
 	full    error            // why nothing can be added; nil if it can
 
 	c     Commit
@@ -36,12 +39,28 @@ func (p *partition) group(reqs []*request) {
 	if len(reqs) == 0 && g.duty.isEmpty() && !(p.servable() && p.core.waiters.size() > 0) {
 		return
 	}
-	if err := g.plan(); err != nil {
+	switch err := g.plan(); {
+	case errors.Is(err, ErrFull):
+		g.putOff(err)
+	case err != nil:
 		g.abandon(err)
-		return
+	default:
+		g.apply()
+		g.write()
 	}
-	g.apply()
-	g.write()
+}
+
+// putOff ends a group that finds no room even for its record. Nothing has
+// changed; those who ask again may find it.
+func (g *group) putOff(err error) {
+	g.postpone()
+	for _, seq := range g.duty.dead {
+		g.p.leaseDue.push(g.now.Mono, seq)
+	}
+	for _, r := range g.reqs {
+		g.p.taken(r)
+		g.p.reject(r, err)
+	}
 }
 
 func (p *partition) newGroup(reqs []*request) *group {
@@ -65,11 +84,13 @@ func (g *group) write() {
 // returns an error nothing is written.
 func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error {
 	g := p.newGroup(nil)
-	if err := g.reserve(items, bytes); err != nil {
+	switch err := g.reserve(items, bytes); {
+	case errors.Is(err, ErrFull):
+		return err
+	case err != nil:
 		p.fail(err)
 		return p.failed.Load()
-	}
-	if g.full != nil {
+	case g.full != nil:
 		return g.full
 	}
 	if err := g.readReady(); err != nil {

@@ -36,10 +36,11 @@ func (d *duty) isEmpty() bool {
 func (d *duty) tail() []uint64 { return slices.Concat(d.lapsed, d.due) }
 
 // postpone puts off what cannot be done while the disk is full.
-func (d *duty) postpone(p *partition, now Instant) {
-	p.fullUntil = now.Mono + int64(time.Second)
+func (g *group) postpone() {
+	p, d := g.p, &g.duty
+	p.fullUntil = g.now.Mono + int64(time.Second)
 	for _, seq := range d.lapsed {
-		p.leaseDue.push(now.Mono, seq)
+		p.leaseDue.push(g.now.Mono, seq)
 	}
 	for _, seq := range d.due {
 		p.watch(seq, p.st.Scheduled[seq])

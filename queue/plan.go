@@ -42,7 +42,7 @@ func (g *group) reserve(items int, bytes int64) error {
 	first, err := g.p.ps.Reserve(items, bytes)
 	if errors.Is(err, ErrFull) && items > 0 {
 		g.full = err
-		g.duty.postpone(g.p, g.now)
+		g.postpone()
 		first, err = g.p.ps.Reserve(0, 0)
 	}
 	if err != nil {
@@ -52,8 +52,7 @@ func (g *group) reserve(items int, bytes int64) error {
 	return nil
 }
 
-// findSources marks the items of a produce whose source id is stored, or occurs
-// earlier in the group.
+// findSources marks the items of a produce whose source id is stored already.
 func (g *group) findSources(r *request) error {
 	for i := range r.items {
 		it := &r.items[i]
@@ -64,31 +63,22 @@ func (g *group) findSources(r *request) error {
 		if err != nil {
 			return err
 		}
-		if found || g.sourceInGroup(it) {
-			if g.skip == nil {
-				g.skip = make(map[*Item]bool)
-			}
-			g.skip[it] = true
+		if found {
+			g.know(it.SourceID)
 		}
 	}
 	return nil
 }
 
-// sourceInGroup reports whether an item before it in the group has its source
-// id and is going to be stored.
-func (g *group) sourceInGroup(it *Item) bool {
-	for _, r := range g.reqs {
-		for i := range r.items {
-			o := &r.items[i]
-			if o == it {
-				return false
-			}
-			if o.SourceID == it.SourceID && !g.skip[o] {
-				return true
-			}
-		}
+// know remembers a source id that is stored, or will be by this commit, and
+// reports whether it was known before.
+func (g *group) know(sourceID string) bool {
+	if g.sources == nil {
+		g.sources = make(map[string]struct{})
 	}
-	return false
+	_, known := g.sources[sourceID]
+	g.sources[sourceID] = struct{}{}
+	return known
 }
 
 // fetch reads the items that may go to the tail.
@@ -120,9 +110,7 @@ func (g *group) readReady() error {
 			want += r.lease.batch
 		}
 	}
-	if n := p.core.waiters.size(); n > 0 {
-		want += n * p.limits.MaxLeaseBatch
-	}
+	want += p.core.waiters.wanted()
 	if want == 0 {
 		return nil
 	}

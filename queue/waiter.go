@@ -109,18 +109,28 @@ func (w *waitList) cancel(v *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v.cancelled = true
-	if v.waiting {
-		v.waiting = false
-		w.list = slices.DeleteFunc(w.list, func(o *waiter) bool { return o == v })
+	if w.unlist(v) {
 		w.end(v, errNoItems())
 	}
 }
 
-// finish ends a waiter that the calling loop has, with items or an error.
+// finish ends a waiter that the calling loop has, or has just let wait, with
+// items or an error.
 func (w *waitList) finish(v *waiter, err error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unlist(v)
 	w.end(v, err)
-	w.mu.Unlock()
+}
+
+// unlist takes v out of the list if it is there.
+func (w *waitList) unlist(v *waiter) bool {
+	if !v.waiting {
+		return false
+	}
+	v.waiting = false
+	w.list = slices.DeleteFunc(w.list, func(o *waiter) bool { return o == v })
+	return true
 }
 
 func (w *waitList) end(v *waiter, err error) {
@@ -136,6 +146,17 @@ func (w *waitList) size() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.list)
+}
+
+// wanted returns how many items those who wait want together.
+func (w *waitList) wanted() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, v := range w.list {
+		n += v.batch
+	}
+	return n
 }
 
 // close ends all that wait and refuses what comes.
