@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// bodyTimeout is how long a client may take to send a body, and how long to
-// take a reply; both go over a local socket.
-const bodyTimeout = 30 * time.Second
-
 // firstRead is the size of the first buffer for a body of unknown length.
 const firstRead = 4096
 
@@ -19,20 +15,39 @@ const firstRead = 4096
 func (c *call) readBody(limit int64) ([]byte, error) {
 	n := c.r.ContentLength
 	if n == 0 {
+		c.bodyRead = true
 		return nil, nil
 	}
+	var body []byte
+	var err error
+	if n < 0 {
+		body, err = c.readChunked(limit)
+	} else {
+		body, err = c.readSized(n, limit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.bodyRead = true
+	// A lease waits with the read side open, to see the client go.
+	_ = c.rc.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// boundBody sets the time that the client has to send the body.
+func (c *call) boundBody() {
+	if c.r.ContentLength == 0 {
+		return
+	}
+	end := time.Now().Add(c.h.bodyTimeout)
+	_ = c.rc.SetReadDeadline(end)
+	_ = c.rc.SetWriteDeadline(end) // For "100 Continue".
+}
+
+// readSized reads a body of n bytes.
+func (c *call) readSized(n, limit int64) ([]byte, error) {
 	if n > limit {
 		return nil, c.refuse(limit, tooLarge(limit))
-	}
-	now := time.Now()
-	_ = c.rc.SetReadDeadline(now.Add(bodyTimeout))
-	_ = c.rc.SetWriteDeadline(now.Add(bodyTimeout)) // For "100 Continue".
-	defer func() {
-		// A lease waits with the read side open, to see the client go.
-		_ = c.rc.SetReadDeadline(time.Time{})
-	}()
-	if n < 0 {
-		return c.readChunked(limit)
 	}
 	if err := c.reserve(n); err != nil {
 		return nil, c.refuse(limit, err)
@@ -80,9 +95,7 @@ func (c *call) readChunked(limit int64) ([]byte, error) {
 func (c *call) refuse(limit int64, err error) error {
 	c.release()
 	if c.r.Header.Get("Expect") == "" {
-		_ = c.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 		_, _ = io.CopyN(io.Discard, c.r.Body, limit)
-		_ = c.rc.SetReadDeadline(time.Time{})
 	}
 	return err
 }

@@ -18,8 +18,8 @@ const (
 	codeContent = 455 // Client Content Error
 )
 
-// codeGone stands in the metrics for calls whose client went away; it is never
-// sent.
+// codeGone stands in the metrics for calls whose client went away, and for
+// lists that were cut off; it is never sent.
 const codeGone = 499
 
 // internalError is all that a client is told of an error that is not its own.

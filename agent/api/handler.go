@@ -19,6 +19,10 @@ const (
 	DefaultMaxInFlight    = 128_000_000
 )
 
+// DefaultBodyTimeout is the default of Options.BodyTimeout; bodies go over a
+// local socket.
+const DefaultBodyTimeout = 30 * time.Second
+
 // Options are what a Handler is made of. The zero value of a field means its
 // default.
 type Options struct {
@@ -36,6 +40,9 @@ type Options struct {
 	// is parsed of a body takes about as much again as protobuf, and three
 	// times as much as JSON.
 	MaxInFlight int64
+	// BodyTimeout is how long a client may take to send a body, and how long to
+	// take each part of a reply. Then its connection is closed.
+	BodyTimeout time.Duration
 
 	// Metrics is the set that GET /metrics writes, to which the handler adds its
 	// own; the agent registers its gauges there. Default a new set.
@@ -50,15 +57,20 @@ type Options struct {
 }
 
 // Handler serves the API. It may be called from any goroutine; it keeps nothing
-// between calls beside counters.
+// between calls beside counters. It bounds the time that bodies take by itself:
+// the http.Server that it is given to must have no ReadTimeout and WriteTimeout,
+// since a lease may wait for 15 minutes, and should have a ReadHeaderTimeout.
 type Handler struct {
 	service  *queue.Service
 	version  string
 	status   func(context.Context, *pb.AgentStatusResponse)
 	logError func(path string, err error)
 	budget   *Budget
-	routes   map[string]*route // read only after New
-	metrics  *requestMetrics
+
+	bodyTimeout time.Duration
+
+	routes  map[string]*route // read only after New
+	metrics *requestMetrics
 }
 
 // New returns a handler. It starts nothing, so there is nothing to close.
@@ -71,6 +83,9 @@ func New(o Options) *Handler {
 	def(&o.MaxProduceBody, DefaultMaxProduceBody)
 	def(&o.MaxImportBody, DefaultMaxImportBody)
 	def(&o.MaxInFlight, DefaultMaxInFlight)
+	if o.BodyTimeout <= 0 {
+		o.BodyTimeout = DefaultBodyTimeout
+	}
 	if o.Version == "" {
 		o.Version = "dev-build"
 	}
@@ -89,6 +104,8 @@ func New(o Options) *Handler {
 		status:   o.Status,
 		logError: o.LogError,
 		budget:   NewBudget(o.MaxInFlight),
+
+		bodyTimeout: o.BodyTimeout,
 	}
 	h.routes = routes(&o)
 	h.metrics = newRequestMetrics(o.Metrics, h.budget, h.routes)
@@ -105,6 +122,7 @@ type call struct {
 	r        *http.Request
 	rc       *http.ResponseController
 	reserved int64 // bytes of the budget
+	bodyRead bool  // the whole of the body has been read
 	code     int   // of the reply; 0 before it
 }
 
@@ -117,6 +135,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.metrics.observe(r.URL.Path, c.code, time.Since(begin))
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	c.boundBody()
 	if r.Method == http.MethodGet && c.get() {
 		return
 	}

@@ -77,12 +77,3 @@ func (h *Handler) Probe(ctx context.Context) error {
 		return nil
 	})
 }
-
-// writePlain sends a reply that is no message of the API.
-func (c *call) writePlain(code int, contentType string, data []byte) {
-	c.code = code
-	c.w.Header().Set("Content-Type", contentType)
-	_ = c.rc.SetWriteDeadline(time.Now().Add(bodyTimeout))
-	c.w.WriteHeader(code)
-	_, _ = c.w.Write(data)
-}

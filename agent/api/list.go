@@ -72,7 +72,7 @@ func (l *list) flush() error {
 		l.c.w.Header().Set("Content-Type", l.f.contentType())
 		l.c.w.WriteHeader(http.StatusOK)
 	}
-	_ = l.c.rc.SetWriteDeadline(time.Now().Add(bodyTimeout))
+	_ = l.c.rc.SetWriteDeadline(time.Now().Add(l.c.h.bodyTimeout))
 	_, err := l.c.w.Write(l.buf)
 	l.buf = l.buf[:0]
 	return err
@@ -106,5 +106,6 @@ func (l *list) abort(err error) error {
 	if l.c.r.Context().Err() == nil {
 		l.c.h.logError(l.c.r.URL.Path, err)
 	}
+	l.c.code = codeGone
 	panic(http.ErrAbortHandler) // The way of net/http to close the connection.
 }

@@ -89,12 +89,22 @@ func (c *call) fail(err error) {
 // write sends a whole reply. An error of the connection shows itself to
 // net/http, which closes it.
 func (c *call) write(code int, f format, data []byte) {
+	c.writePlain(code, f.contentType(), data)
+}
+
+// writePlain sends a reply that need not be a message of the API.
+func (c *call) writePlain(code int, contentType string, data []byte) {
 	c.take(int64(len(data)))
 	c.code = code
 	header := c.w.Header()
-	header.Set("Content-Type", f.contentType())
+	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(data)))
-	_ = c.rc.SetWriteDeadline(time.Now().Add(bodyTimeout))
+	if !c.bodyRead && c.r.ContentLength != 0 {
+		// Before the reply net/http would read the rest of the body, to use the
+		// connection again, and wait for a client that does not send it.
+		header.Set("Connection", "close")
+	}
+	_ = c.rc.SetWriteDeadline(time.Now().Add(c.h.bodyTimeout))
 	c.w.WriteHeader(code)
 	_, _ = c.w.Write(data)
 }

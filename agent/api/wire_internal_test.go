@@ -291,3 +291,45 @@ func TestDecodeDepthAndTimes(t *testing.T) {
 		}
 	}
 }
+
+func benchItems() []queue.Item {
+	items := make([]queue.Item, 100)
+	for i := range items {
+		items[i] = leaseItem("reading", bytes.Repeat([]byte(`{"a":1} `), 32), 1, time.Unix(1764000000, 123456789))
+	}
+	return items
+}
+
+func BenchmarkDecodeProduce(b *testing.B) {
+	m := &pb.QueueProduceRequest{QueueName: "q", RequestTimeout: "1m"}
+	for _, it := range benchItems() {
+		m.Items = append(m.Items, &pb.QueueProduceItem{Bytes: it.Payload, Kind: it.Kind})
+	}
+	for f, encode := range map[format]func(proto.Message) ([]byte, error){formatJSON: protojson.Marshal, formatProtobuf: proto.Marshal} {
+		body, err := encode(m)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(f.contentType(), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if _, err := decodeProduce(f, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkEncodeLease(b *testing.B) {
+	res := &queue.LeaseResult{Items: benchItems()}
+	for _, f := range []format{formatJSON, formatProtobuf} {
+		b.Run(f.contentType(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				b.SetBytes(int64(len(encodeLease(f, "q", res))))
+			}
+		})
+	}
+}
