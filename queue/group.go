@@ -16,9 +16,9 @@ type group struct {
 	reqs []*request
 
 	duty    duty
-	fetched map[uint64]*Item // items that go to the tail
+	fetched map[uint64]*Item    // items that go to the tail
 	sources map[string]struct{} // source ids that are stored, or will be
-	full    error            // why nothing can be added; nil if it can
+	full    error               // why nothing can be added; nil if it can
 
 	c     Commit
 	first uint64 // sequence number of the first item added
@@ -56,6 +56,9 @@ func (g *group) putOff(err error) {
 	g.postpone()
 	for _, seq := range g.duty.dead {
 		g.p.leaseDue.push(g.now.Mono, seq)
+	}
+	for _, l := range g.duty.expired {
+		g.p.st.expiresBy(l.Seq, l.Expire, l.ExpireMono)
 	}
 	for _, r := range g.reqs {
 		g.p.taken(r)

@@ -129,6 +129,16 @@ func (s *State) Add(at Instant, a *Added) {
 	sp.MaxMono = max(sp.MaxMono, hi)
 }
 
+// expiresBy makes sure that the bounds of the span of a ready item cover its
+// expire deadline.
+func (s *State) expiresBy(seq uint64, wall, mono int64) {
+	for i := range s.Spans {
+		if sp := &s.Spans[i]; sp.Span == Span(seq) {
+			sp.MinExpire, sp.MinMono = min(sp.MinExpire, wall), min(sp.MinMono, mono)
+		}
+	}
+}
+
 // toMono turns a wall time into boot time, by what both clocks showed at the
 // instant at, without overflow.
 func toMono(wall int64, at Instant) int64 {
