@@ -260,13 +260,13 @@ func (p *partition) sealOld(keep int) {
 }
 
 // seal has a segment closed for good by a goroutine: the index of its sources is
-// written, then the database closed, which turns its memtable into a table. On a
-// full disk it stays open and is tried again, unless the partition is closed:
-// then its files stay as after a crash.
+// written, then the database closed, which turns its memtable into a table. That
+// is written through a mapping that nothing was reserved for, so it is not begun
+// near a full disk: the segment stays open and is tried again, unless the
+// partition is closed; then its files stay as after a crash.
 func (p *partition) seal(s *segment, closing bool) {
 	t := s.writer
-	if err := needSpace(p.dir, t.mem+settleSpace, 0); err != nil {
-		p.storage.report(s.dir, err)
+	if err := needSpace(p.dir, t.mem+settleSpace, p.storage.options.MinFree); err != nil {
 		if closing {
 			t.closeFiles()
 			s.writer = nil
@@ -317,18 +317,26 @@ func (p *partition) removeDone() {
 	last := len(p.segments) - 1
 	kept := p.segments[:0]
 	for i, s := range p.segments {
-		if i == last || !p.state.IsDone(s.span) {
+		if i == last || !p.state.IsDone(s.span) || !p.remove(s) {
 			kept = append(kept, s)
-			continue
 		}
-		p.remove(s)
 	}
 	clear(p.segments[len(kept):])
 	p.segments = kept
 }
 
-// remove has a segment removed by a goroutine.
-func (p *partition) remove(s *segment) {
+// remove has a segment removed by a goroutine. It reports false when there is no
+// room to close its database first.
+func (p *partition) remove(s *segment) bool {
+	t := s.writer
+	if t != nil {
+		giveBlocksBack(t)
+		if needSpace(p.dir, t.mem+settleSpace, 0) != nil {
+			return false
+		}
+		p.takeCost(t)
+		s.writer = nil
+	}
 	for _, b := range []*decodedBlock{&p.block, &p.looked} {
 		if b.span == s.span {
 			*b = decodedBlock{}
@@ -338,19 +346,14 @@ func (p *partition) remove(s *segment) {
 	if s.sources != nil {
 		_ = s.sources.close() // It was only read.
 	}
-	t := s.writer
-	if t != nil {
-		p.takeCost(t)
-		s.writer = nil
-	}
 	p.background.Go(func() {
 		s.wait()
 		if t != nil {
-			giveBlocksBack(t)
 			_ = t.close() // What it holds is not wanted.
 		}
 		p.storage.report(s.dir, discardDir(s.dir))
 	})
+	return true
 }
 
 // smallPartition is what an empty partition may occupy without being written

@@ -47,7 +47,9 @@ func TestFullDisk(t *testing.T) {
 		if round == 1 {
 			d.reopen()
 		}
-		// Something else takes what is left.
+		// Something else takes what is left. It is not so fast that it takes all
+		// between the look at the free space and what Badger then writes.
+		badgerstore.WaitForBackground(d.s)
 		ballast := filepath.Join(disk, "ballast")
 		fill(t, ballast)
 		if _, err := d.tryProduce(jsonItems(0, 1)); !errors.Is(err, queue.ErrFull) {

@@ -69,6 +69,10 @@ const (
 	memLimit = 85
 
 	pageSize = 4096
+
+	// createMargin is left free when a segment is made: Badger writes the first
+	// pages of its files before we can reserve them.
+	createMargin = 1 << 20
 )
 
 // logSize returns what an entry takes in a log of Badger's.
@@ -96,7 +100,7 @@ func (z *sizes) memCost(key, value int) int64 {
 // device. It is on flash, and empty, when createTail returns. It may run in a
 // goroutine of its own: nobody knows of the segment yet.
 func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
-	if err := needSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, 0); err != nil {
+	if err := needSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, createMargin); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -136,7 +140,7 @@ func (t *tail) canResume(o *Options) bool {
 // resume opens a tail again that was closed, to write on in new files. Its index
 // of sources on the disk will not do any more, and is removed first.
 func (t *tail) resume() error {
-	if err := needSpace(t.dir, t.mem+valueStep+settleSpace, 0); err != nil {
+	if err := needSpace(t.dir, t.mem+valueStep+settleSpace, createMargin); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(t.dir, sourcesName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
