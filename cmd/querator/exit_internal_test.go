@@ -6,6 +6,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,12 +80,12 @@ func TestFullAgent(t *testing.T) {
 		t.Errorf("exit %d, want %d; %s", r.code, exitFull, r.stderr)
 	}
 	// What it says is stored is what is stored.
-	var stored int
-	for line := range strings.Lines(r.stderr) {
-		fmt.Sscanf(line, "%d lines are stored", &stored)
+	said := regexp.MustCompile(`(?m)^(\d+) lines are stored`).FindStringSubmatch(r.stderr)
+	if said == nil {
+		t.Fatalf("it does not say how much is stored: %s", r.stderr)
 	}
 	r = command(t.Context(), socket, "", "items", "export", "q")
-	if n := strings.Count(r.stdout, "\n"); n != stored || n == 0 {
-		t.Errorf("%d items are stored, produce said %d", n, stored)
+	if n := strings.Count(r.stdout, "\n"); strconv.Itoa(n) != said[1] || n == 0 {
+		t.Errorf("%d items are stored, produce said %s", n, said[1])
 	}
 }
