@@ -45,10 +45,7 @@ func TestClientThatStopsSendingIsAnswered(t *testing.T) {
 		t.Errorf("%v, %d %s", err, resp.StatusCode, body)
 	}
 	_ = resp.Body.Close()
-	w.waitFor("the bytes are given back", func() bool {
-		w.do("GET", "/health", nil)
-		return w.h.Budget().InFlight() == 0
-	})
+	w.waitFor("the bytes are given back", w.isIdle)
 }
 
 func TestClientThatStopsReadingIsCutOff(t *testing.T) {
@@ -69,10 +66,7 @@ func TestClientThatStopsReadingIsCutOff(t *testing.T) {
 	if n == 0 || n > 32_000_000 {
 		t.Errorf("%d bytes arrived, want a part of 42 MB", n)
 	}
-	w.waitFor("the bytes are given back", func() bool {
-		w.do("GET", "/health", nil)
-		return w.h.Budget().InFlight() == 0
-	})
+	w.waitFor("the bytes are given back", w.isIdle)
 }
 
 func TestWaitingLeaseOutlivesTheBodyTimeout(t *testing.T) {

@@ -32,6 +32,7 @@ type world struct {
 	clock  *queuetest.Clock
 	client *http.Client
 	socket string
+	server *http.Server
 
 	mu     sync.Mutex
 	logged []string // what went to LogError
@@ -74,6 +75,7 @@ func (w *world) listen() {
 		w.t.Fatal(err)
 	}
 	server := &http.Server{Handler: w.h, ReadHeaderTimeout: 10 * time.Second}
+	w.server = server
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -94,6 +96,10 @@ func (w *world) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := w.svc.Shutdown(ctx); err != nil {
+		w.t.Error(err)
+	}
+	// A reply can be here before its handler has returned.
+	if err := w.server.Shutdown(ctx); err != nil {
 		w.t.Error(err)
 	}
 	for _, line := range w.takeLog() {

@@ -205,6 +205,7 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	if a := <-done; a.code != 200 {
 		t.Errorf("the slow one: %d %s", a.code, a.body)
 	}
+	w.waitFor("the bytes are given back", w.isIdle)
 	if a := w.post("/v1/queues.list", body); a.code != 200 {
 		t.Errorf("after it: %d %s", a.code, a.body)
 	}

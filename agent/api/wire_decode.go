@@ -91,6 +91,15 @@ func (s *fields) string() string {
 	return string(s.body[s.start:s.fin])
 }
 
+// stringLike is string for a text that is often the same as prev, the one of
+// the item before; then they share memory.
+func (s *fields) stringLike(prev string) string {
+	if string(s.body[s.start:s.fin]) == prev {
+		return prev
+	}
+	return s.string()
+}
+
 // within returns a walk over the field's value.
 func (s *fields) within() fields {
 	return fields{body: s.body, pos: s.start, end: s.fin}
@@ -110,7 +119,8 @@ func decodeProduceProtobuf(body []byte) (*produceCall, error) {
 			p.timeout = s.string()
 		case s.is(3, protowire.BytesType):
 			p.items = append(p.items, queue.Item{})
-			s.fail = decodeProduceItem(s.within(), &p.items[len(p.items)-1])
+			n := len(p.items) - 1
+			s.fail = decodeProduceItem(s.within(), &p.items[n], &p.items[max(n-1, 0)])
 		}
 	}
 	if s.fail != nil {
@@ -136,17 +146,17 @@ func countItems(body []byte) int {
 
 const maxCounted = 2000
 
-func decodeProduceItem(s fields, it *queue.Item) error {
+func decodeProduceItem(s fields, it, prev *queue.Item) error {
 	var text []byte // utf8, which counts when bytes is empty
 	var at *timestamppb.Timestamp
 	for s.next() {
 		switch {
 		case s.is(1, protowire.BytesType):
-			it.Encoding = s.string()
+			it.Encoding = s.stringLike(prev.Encoding)
 		case s.is(2, protowire.BytesType):
-			it.Kind = s.string()
+			it.Kind = s.stringLike(prev.Kind)
 		case s.is(3, protowire.BytesType):
-			it.Reference = s.string()
+			it.Reference = s.stringLike(prev.Reference)
 		case s.is(4, protowire.BytesType):
 			if at == nil {
 				at = &timestamppb.Timestamp{}
