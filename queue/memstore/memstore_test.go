@@ -22,3 +22,5 @@ func harness(testing.TB) queuetest.Harness {
 func TestStore(t *testing.T) { queuetest.RunStore(t, harness) }
 
 var _ queue.MetaStore = (*memstore.Meta)(nil)
+
+func TestEngine(t *testing.T) { queuetest.RunEngine(t, harness) }

@@ -72,9 +72,27 @@ func (s *Storage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, e
 	if p == nil {
 		p = &partition{storage: s, key: key, state: queue.NewState(key.Tag, s.boot), sources: make(map[string]uint64)}
 		s.partitions[at] = p
+	} else {
+		p.state = recovered(p.state)
 	}
 	p.open, p.fresh, p.boot = true, true, s.boot
 	return &handle{p: p}, nil
+}
+
+// recovered returns a copy of the state as a store that reads it from flash has
+// it: without what the engine that used it before noted for itself.
+func recovered(old *queue.State) *queue.State {
+	s := queue.NewState(old.Tag, old.Boot)
+	s.Next, s.Totals, s.Removed, s.Spans, s.Origins = old.Next, old.Totals, old.Removed, old.Spans, old.Origins
+	for seq, l := range old.Leases {
+		s.Leases[seq] = &queue.Lease{
+			Seq: l.Seq, Deadline: l.Deadline, Wall: l.Wall, Attempts: l.Attempts,
+			Created: l.Created, Expire: l.Expire, Size: l.Size,
+		}
+	}
+	s.Scheduled = old.Scheduled
+	s.Restore()
+	return s
 }
 
 // RemovePartition drops the partition and its items. One with another tag is
