@@ -166,6 +166,7 @@ func (p *partition) Usage() queue.Usage {
 			u.Syncs += s.writer.syncs
 			u.Open++
 		case s.isBusy():
+			u.DiskBytes += s.before
 			u.Open++
 		default:
 			u.DiskBytes += s.bytes

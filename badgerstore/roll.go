@@ -274,7 +274,7 @@ func (p *partition) seal(s *segment, closing bool) {
 		return
 	}
 	p.takeCost(t)
-	s.writer, s.busy = nil, make(chan struct{})
+	s.writer, s.busy, s.before = nil, make(chan struct{}), t.usedBytes()
 	busy := s.busy
 	p.background.Go(func() {
 		defer close(busy)

@@ -24,7 +24,9 @@ type segment struct {
 	// it; nil when there is none.
 	busy chan struct{}
 	// bytes is what it occupies; written by the goroutine before busy is closed.
-	bytes int64
+	// Until then the owner goes by before, which is what it was when it was
+	// written last.
+	bytes, before int64
 
 	sources  *sourceFile // its index of source ids, once it was needed
 	verified bool        // the index was checked in this process

@@ -12,6 +12,10 @@ func TestStore(t *testing.T) {
 	queuetest.RunStore(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
 }
 
+func TestEngine(t *testing.T) {
+	queuetest.RunEngine(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
+}
+
 // harness opens the stores in dir.
 func harness(dir string) queuetest.Harness {
 	var s *badgerstore.Storage
