@@ -336,6 +336,9 @@ type definition struct {
 	ExpireTimeout time.Duration `json:"expire_timeout"`
 	MaxAttempts   int           `json:"max_attempts,omitempty"`
 	Partitions    int           `json:"requested_partitions"`
+	MaxItems      int64         `json:"max_items,omitempty"`
+	MaxBytes      int64         `json:"max_bytes,omitempty"`
+	FullPolicy    string        `json:"full_policy,omitempty"`
 	CreatedAt     time.Time     `json:"created_at"`
 	UpdatedAt     time.Time     `json:"updated_at"`
 	Places        []place       `json:"places"`
@@ -355,6 +358,7 @@ func encodeDefinition(d *queue.Definition) ([]byte, error) {
 		Name: []byte(d.Name), DeadQueue: []byte(d.DeadQueue), Reference: []byte(d.Reference),
 		LeaseTimeout: d.LeaseTimeout, ExpireTimeout: d.ExpireTimeout, MaxAttempts: d.MaxAttempts,
 		Partitions: d.RequestedPartitions, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+		MaxItems: d.MaxItems, MaxBytes: d.MaxBytes, FullPolicy: string(d.FullPolicy),
 		Paused: d.Paused, Deleting: d.Deleting,
 	}
 	for i := range d.Places {
@@ -386,6 +390,7 @@ func decodeDefinition(value []byte) (d queue.Definition, err error) {
 			Name: string(f.Name), DeadQueue: string(f.DeadQueue), Reference: string(f.Reference),
 			LeaseTimeout: f.LeaseTimeout, ExpireTimeout: f.ExpireTimeout, MaxAttempts: f.MaxAttempts,
 			RequestedPartitions: f.Partitions, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt,
+			MaxItems: f.MaxItems, MaxBytes: f.MaxBytes, FullPolicy: queue.FullPolicy(f.FullPolicy),
 		},
 		Paused: f.Paused, Deleting: f.Deleting,
 	}

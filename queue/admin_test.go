@@ -3,6 +3,7 @@ package queue_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -141,6 +142,7 @@ func TestRedrive(t *testing.T) {
 		q := w.create("q", func(i *queue.Info) { i.DeadQueue = "dead" })
 		w.produce(q, "a", "b", "c")
 		w.retry(q, queue.RetryItem{Dead: true}, w.lease(q, 3, "a", "b", "c")...)
+		synctest.Wait()
 		w.counts(dead, 3, 0, 0)
 		n, err := dead.Redrive(w.ctx(), &queue.RedriveRequest{To: "q", Limit: 2})
 		if n != 2 || err != nil {

@@ -50,6 +50,7 @@ const produceGrace = 100 * time.Millisecond
 func (g *group) produce(r *request) error {
 	p := g.p
 	if g.full != nil {
+		g.shed()
 		return g.full
 	}
 	now := time.Unix(0, g.now.Wall).UTC()
@@ -57,6 +58,9 @@ func (g *group) produce(r *request) error {
 		return &Error{Kind: ErrFull, Op: "produce", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg:  "too many scheduled items; try again when some are due",
 			Hint: "raise max-scheduled in the configuration"}
+	}
+	if err := g.makeRoom(r); err != nil {
+		return err
 	}
 	for i := range r.items {
 		if id := r.items[i].SourceID; id != "" && g.know(id) {

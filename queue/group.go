@@ -29,6 +29,7 @@ type group struct {
 	// cleared: the ready items are gone by the cursor alone, so that the commit
 	// has to be written although it names none.
 	cleared bool
+	dropped int // items given up for want of room
 }
 
 // group serves requests with one commit. Without requests it does what is due
@@ -96,7 +97,7 @@ func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error
 	case g.full != nil:
 		return g.full
 	}
-	if err := g.readReady(); err != nil {
+	if err := g.readReady(0); err != nil {
 		p.fail(err)
 		return p.failed.Load()
 	}
@@ -178,6 +179,9 @@ func (g *group) finish() {
 		p.lazyAt = g.now.Mono + int64(p.limits.LeaseSync)
 	}
 	p.publish()
+	if g.dropped > 0 && p.events.Dropped != nil {
+		p.events.Dropped(p.key.Queue, p.key.Partition, g.dropped, "full")
+	}
 	for _, w := range g.dealt {
 		p.core.waiters.finish(w, nil)
 	}

@@ -21,6 +21,13 @@ type Info struct {
 	MaxAttempts int
 	// RequestedPartitions is the number of partitions asked for.
 	RequestedPartitions int
-	CreatedAt           time.Time
-	UpdatedAt           time.Time
+	// MaxItems and MaxBytes bound what the queue holds, all partitions together:
+	// ready, leased and scheduled items, and the sum of their Item.Size. 0 is no
+	// limit but that of the disk.
+	MaxItems int64
+	MaxBytes int64
+	// FullPolicy says what becomes of a produce beyond them.
+	FullPolicy FullPolicy
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
 }

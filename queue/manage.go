@@ -71,8 +71,16 @@ func (s *Service) checkOptions(info *Info) error {
 		return invalid("max attempts is invalid; cannot be negative number")
 	case info.RequestedPartitions > maxPartitions:
 		return invalid("partitions is invalid; cannot be greater than %d", maxPartitions)
+	case info.MaxItems < 0:
+		return invalid("max items is invalid; cannot be negative")
+	case info.MaxBytes < 0:
+		return invalid("max bytes is invalid; cannot be negative")
 	}
-	return nil
+	switch info.FullPolicy {
+	case "", FullReject, FullDropOldest:
+		return nil
+	}
+	return invalid("full policy is invalid; '%s' is not one of (%s, %s)", info.FullPolicy, FullReject, FullDropOldest)
 }
 
 func (s *Service) checkDeadQueue(info *Info) error {
@@ -163,8 +171,8 @@ func newTag() Tag {
 }
 
 // Update changes a queue's options: LeaseTimeout, ExpireTimeout and
-// RequestedPartitions when they are not 0, MaxAttempts, Reference and DeadQueue
-// always.
+// RequestedPartitions when they are not 0, MaxAttempts, Reference, DeadQueue and
+// the quota always.
 func (s *Service) Update(ctx context.Context, info Info) error {
 	s.define.Lock()
 	defer s.define.Unlock()
@@ -201,6 +209,7 @@ func (s *Service) Update(ctx context.Context, info Info) error {
 		return err
 	}
 	d.MaxAttempts, d.Reference, d.DeadQueue = info.MaxAttempts, info.Reference, info.DeadQueue
+	d.MaxItems, d.MaxBytes, d.FullPolicy = info.MaxItems, info.MaxBytes, info.FullPolicy
 	return s.redefine(ctx, q, d)
 }
 

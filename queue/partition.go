@@ -24,6 +24,7 @@ type options struct {
 	maxAttempts   int32
 	deadQueue     string
 	paused        bool
+	quota         quota
 }
 
 // routes finds partitions of other queues, as destinations of moves. Both
@@ -47,8 +48,10 @@ type partition struct {
 	inbox   *inbox
 
 	// Written by the loop, read by anybody, to choose a partition.
-	ready  atomic.Int64
-	failed atomic.Pointer[Error]
+	ready     atomic.Int64
+	heldItems atomic.Int64
+	heldBytes atomic.Int64
+	failed    atomic.Pointer[Error]
 	// Written by whoever puts requests in, and by the loop when it has taken
 	// them: items on their way in, and items that leases in the inbox will take.
 	pending  atomic.Int64
@@ -334,10 +337,12 @@ func (p *partition) now() Instant {
 	return Instant{Wall: p.clock.Now().UnixNano(), Mono: int64(p.clock.Mono())}
 }
 
-// publish tells other goroutines how many items are ready, and wakes the loop
+// publish tells other goroutines how many items there are, and wakes the loop
 // again if somebody waits for them.
 func (p *partition) publish() {
 	p.ready.Store(p.st.Totals.Ready)
+	p.heldItems.Store(p.st.Held())
+	p.heldBytes.Store(p.st.Totals.Bytes)
 	if p.servable() && p.core.waiters.size() > 0 {
 		p.inbox.poke()
 	}

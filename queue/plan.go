@@ -12,11 +12,14 @@ func (g *group) plan() error {
 	items, bytes := g.duty.items, g.duty.bytes
 	move := g.duty.tail()
 	var produced int
+	var added holdings
 	for _, r := range g.reqs {
 		switch r.kind {
 		case kindProduce:
 			produced += len(r.items)
 			bytes += r.bytes
+			added.items += int64(len(r.items))
+			added.bytes += r.bytes
 			if err := g.findSources(r); err != nil {
 				return err
 			}
@@ -33,7 +36,7 @@ func (g *group) plan() error {
 	if err := g.reserve(items+produced, bytes); err != nil {
 		return err
 	}
-	return g.readReady()
+	return g.readReady(g.toDrop(added))
 }
 
 // reserve makes room for what the group may add. A full disk is no failure:
@@ -98,23 +101,16 @@ func (g *group) fetch(seqs []uint64) error {
 }
 
 // readReady reads ahead what the leases of the group, and those that wait, may
-// take.
-func (g *group) readReady() error {
+// take, and before that the items that may be dropped.
+func (g *group) readReady(drop int) error {
 	p := g.p
-	if p.st.Totals.Ready == 0 || g.opts.paused {
+	if p.st.Totals.Ready == 0 {
 		return nil
 	}
-	want := 0
-	for _, r := range g.reqs {
-		if r.kind == kindLease {
-			want += r.lease.batch
-		}
-	}
-	want += p.core.waiters.wanted()
+	want := drop + g.wanted()
 	if want == 0 {
 		return nil
 	}
-	want = min(want, p.limits.MaxLeased-len(p.st.Leases))
 	// More than wanted is read when the budget allows, so that small leases do
 	// not read one by one.
 	room := min(p.limits.ReadAhead, p.ahead.budget.left())
@@ -129,6 +125,21 @@ func (g *group) readReady() error {
 			Msg: fmt.Sprintf("%d items are counted as ready from %d on, and none is found", p.st.Totals.Ready, p.st.Totals.Cursor)}
 	}
 	return nil
+}
+
+// wanted returns how many items leases may take now.
+func (g *group) wanted() int {
+	p := g.p
+	if g.opts.paused {
+		return 0
+	}
+	n := p.core.waiters.wanted()
+	for _, r := range g.reqs {
+		if r.kind == kindLease {
+			n += r.lease.batch
+		}
+	}
+	return max(0, min(n, p.limits.MaxLeased-len(p.st.Leases)))
 }
 
 // leaseBytes bounds the bytes that are read for leases beyond the read-ahead.

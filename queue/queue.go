@@ -45,6 +45,7 @@ func optionsOf(d *Definition) *options {
 	return &options{
 		leaseTimeout: d.LeaseTimeout, expireTimeout: d.ExpireTimeout,
 		maxAttempts: int32(d.MaxAttempts), deadQueue: d.DeadQueue, paused: d.Paused,
+		quota: quota{items: d.MaxItems, bytes: d.MaxBytes, dropOldest: d.FullPolicy == FullDropOldest},
 	}
 }
 
