@@ -164,6 +164,32 @@ func TestSpaceComesBackAtOnce(t *testing.T) {
 	d.drain()
 }
 
+// While a backlog is worked off in small steps, the segments that only take
+// records do not pile up behind it.
+func TestRecordsDoNotPileUp(t *testing.T) {
+	d := newDriver(t, badgerstore.Options{SegmentBytes: 1 << 20, MemoryBudget: 1 << 20})
+	for i := range 8 {
+		d.produce([]queue.Item{sizedItem(i, 1<<20)})
+	}
+	d.produce(jsonItems(0, 3500))
+	backlog := d.ps.Usage().Segments
+	for range 8 {
+		d.lease(1, false) // Leased for long: their segments stay.
+	}
+	held := d.out
+	d.out = nil
+	for range 3200 {
+		d.lease(1, false)
+		d.complete(1)
+	}
+	d.out = append(d.out, held...)
+	if got := d.ps.Usage().Segments; got > backlog+2 {
+		t.Errorf("%d segments after working off 3200 of 3500 items, %d before", got, backlog)
+	}
+	d.reopen()
+	d.drain()
+}
+
 // A partition with a backlog that is idle again and again does not grow by a
 // segment each time.
 func TestIdleAndBack(t *testing.T) {

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -55,15 +56,7 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 // span with ready items.
 func (p *partition) nextInSpans(seq uint64) (uint64, bool) {
 	spans := p.state.Spans
-	i, _ := slices.BinarySearchFunc(spans, queue.Span(seq), func(sp queue.SpanInfo, no uint64) int {
-		switch {
-		case sp.Span < no:
-			return -1
-		case sp.Span > no:
-			return 1
-		}
-		return 0
-	})
+	i, _ := slices.BinarySearchFunc(spans, queue.Span(seq), compareSpan)
 	for ; i < len(spans); i++ {
 		begin := spans[i].Span << queue.SpanBits
 		seq = max(seq, begin)
@@ -73,6 +66,8 @@ func (p *partition) nextInSpans(seq uint64) (uint64, bool) {
 	}
 	return seq, false
 }
+
+func compareSpan(sp queue.SpanInfo, span uint64) int { return cmp.Compare(sp.Span, span) }
 
 // failUnlessCorrupt makes the partition refuse everything, unless the error is
 // of damage in one place: then the rest can still be used.
@@ -92,15 +87,7 @@ func (p *partition) Get(seqs []uint64) ([]queue.Item, error) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int {
-		switch {
-		case seqs[a] < seqs[b]:
-			return -1
-		case seqs[a] > seqs[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(seqs[a], seqs[b]) })
 	items := make([]queue.Item, len(seqs))
 	for _, i := range order {
 		b, err := p.blockOf(seqs[i], &p.looked)
@@ -159,15 +146,7 @@ func (p *partition) lost(seq uint64, err error) error {
 
 // segment returns the segment of a span, nil if there is none.
 func (p *partition) segment(span uint64) *segment {
-	i, ok := slices.BinarySearchFunc(p.segments, span, func(s *segment, span uint64) int {
-		switch {
-		case s.span < span:
-			return -1
-		case s.span > span:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(p.segments, span, func(s *segment, span uint64) int { return cmp.Compare(s.span, span) })
 	if !ok {
 		return nil
 	}
@@ -203,7 +182,7 @@ func (p *partition) FindSource(sourceID string) (seq uint64, found bool, err err
 	var buf [8]uint32
 	for i := len(p.segments) - 1; i >= 0; i-- {
 		s := p.segments[i]
-		if s != p.tail && p.state.IsDone(s.span) {
+		if s != p.tail && p.isDone(s.span) {
 			continue
 		}
 		indexes, err := p.sourceIndexes(s, sourceID, buf[:0])

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -317,12 +318,24 @@ func (p *partition) removeDone() {
 	last := len(p.segments) - 1
 	kept := p.segments[:0]
 	for i, s := range p.segments {
-		if i == last || !p.state.IsDone(s.span) || !p.remove(s) {
+		if i == last || !p.isDone(s.span) || !p.remove(s) {
 			kept = append(kept, s)
 		}
 	}
 	clear(p.segments[len(kept):])
 	p.segments = kept
+}
+
+// isDone reports whether nothing in a span that takes no more items is alive.
+// Beside those before the first with ready items, which State.IsDone knows, that
+// are the ones in between which have none, such as those that only took records
+// while a backlog was worked off.
+func (p *partition) isDone(span uint64) bool {
+	if p.state.Pinned(span) > 0 {
+		return false
+	}
+	_, found := slices.BinarySearchFunc(p.state.Spans, span, compareSpan)
+	return !found
 }
 
 // remove has a segment removed by a goroutine. It reports false when there is no
