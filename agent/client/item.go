@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kapetan-io/querator-edge/agent/pb"
@@ -37,7 +39,8 @@ type Item struct {
 	Encoding      string
 	Kind          string
 	Reference     string
-	Payload       []byte
+	// Payload shares memory with those of the same lease; it may be changed but not kept for long beside them.
+	Payload []byte
 }
 
 // LeaseOptions says what a lease request asks for.
@@ -65,19 +68,8 @@ const defaultWait = 30 * time.Second
 
 // Produce adds the items to one partition of the queue, in their order. They are on flash when it returns nil.
 func (c *Client) Produce(ctx context.Context, queue string, items ...ProduceItem) error {
-	req := &pb.QueueProduceRequest{
-		QueueName:      queue,
-		RequestTimeout: requestTimeout(ctx),
-		Items:          make([]*pb.QueueProduceItem, len(items)),
-	}
-	wire := make([]pb.QueueProduceItem, len(items)) // One allocation for all.
-	for i := range items {
-		it, w := &items[i], &wire[i]
-		w.Bytes, w.Encoding, w.Kind, w.Reference, w.SourceId = it.Payload, it.Encoding, it.Kind, it.Reference, it.SourceID
-		w.EnqueueAt = toTimestamp(it.EnqueueAt)
-		req.Items[i] = w
-	}
-	return c.call(ctx, "/v1/queue.produce", req, nil)
+	_, err := c.post(ctx, "/v1/queue.produce", produceBody(queue, requestTimeout(ctx), items))
+	return err
 }
 
 // Lease returns at least one item, all of one partition and in order, or an error of kind ErrEmpty when none
@@ -99,17 +91,17 @@ func (c *Client) Lease(ctx context.Context, queue string, o LeaseOptions) ([]Ite
 	if o.LeaseTimeout != 0 {
 		req.LeaseTimeout = o.LeaseTimeout.String()
 	}
-	var resp pb.QueueLeaseResponse
-	if err := c.call(ctx, "/v1/queue.lease", req, &resp); err != nil {
+	body, err := proto.Marshal(req)
+	if err != nil {
+		return nil, &Error{kind: ErrInvalid, cause: err, Message: err.Error()}
+	}
+	reply, err := c.post(ctx, "/v1/queue.lease", body)
+	if err != nil {
 		return nil, err
 	}
-	items := make([]Item, len(resp.Items))
-	for i, w := range resp.Items {
-		items[i] = Item{
-			Queue: queue, Partition: int(resp.Partition), ID: w.Id, Attempts: int(w.Attempts),
-			LeaseDeadline: fromTimestamp(w.LeaseDeadline),
-			Encoding:      w.Encoding, Kind: w.Kind, Reference: w.Reference, Payload: w.Bytes,
-		}
+	items, err := leaseItems(queue, reply)
+	if err != nil || len(items) == 0 {
+		return nil, &Error{kind: ErrInternal, cause: err, Message: fmt.Sprintf("the reply to a lease cannot be read: %v", err)}
 	}
 	return items, nil
 }
@@ -117,9 +109,8 @@ func (c *Client) Lease(ctx context.Context, queue string, o LeaseOptions) ([]Ite
 // Complete marks leased items of one partition as done, all or none. An error of kind ErrLeaseLost says that one
 // of them is not leased under that id.
 func (c *Client) Complete(ctx context.Context, queue string, partition int, ids ...string) error {
-	return c.call(ctx, "/v1/queue.complete", &pb.QueueCompleteRequest{
-		QueueName: queue, Partition: int32(clampInt(partition)), RequestTimeout: requestTimeout(ctx), Ids: ids,
-	}, nil)
+	_, err := c.post(ctx, "/v1/queue.complete", completeBody(queue, partition, requestTimeout(ctx), ids))
+	return err
 }
 
 // Retry gives leased items of one partition back, all or none.
