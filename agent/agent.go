@@ -87,7 +87,7 @@ func (a *Agent) serve(ctx context.Context, o Options, seen *lastSeen) error {
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
 		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), MaxInFlight: int64(a.cfg.Limits.MaxInFlightBytes),
-		Status:   a.status,
+		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status,
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },
 	})
 	ln, err := listen.Open(listen.Options{

@@ -195,20 +195,33 @@ func (g *group) finish() {
 }
 
 // keepFresh keeps the items just added in the read-ahead, if they follow what
-// is there and there is room, so that they need not be read back.
+// is there and there is room, so that they need not be read back. Their bytes
+// are copied: they may lie in the body of a request, which would stay in memory
+// for the sake of one item.
 func (g *group) keepFresh() {
 	p := g.p
 	if !g.covers() {
 		return
 	}
 	p.ahead.next = p.st.Next
+	room := min(p.limits.ReadAhead-p.ahead.bytes, p.ahead.budget.left())
+	n, payload := 0, 0
 	for _, i := range g.fresh {
 		it := &g.c.Items[i]
-		if p.ahead.bytes+it.Size() > p.limits.ReadAhead || p.ahead.budget.left() < it.Size() {
+		if room -= it.Size(); room < 0 {
 			p.ahead.next = it.Seq()
-			return
+			break
 		}
-		p.ahead.push(it)
+		payload += len(it.Payload)
+		n++
+	}
+	buf := make([]byte, 0, payload)
+	for _, i := range g.fresh[:n] {
+		it := g.c.Items[i]
+		begin := len(buf)
+		buf = append(buf, it.Payload...)
+		it.Payload = buf[begin:len(buf):len(buf)]
+		p.ahead.push(&it)
 	}
 }
 
