@@ -14,8 +14,8 @@ import (
 
 var seedFlag = flag.Uint64("seed", 0, "seed of what the load does and when the agent ends; 0 takes a new one")
 
-// binary is the program, built once in TestMain.
-var binary string
+// program is the path of the program, built once in TestMain.
+var program string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -28,7 +28,7 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	if binary, err = crashtest.Build(dir); err != nil {
+	if program, err = crashtest.Build(dir); err != nil {
 		panic(err)
 	}
 	return m.Run()
@@ -65,7 +65,7 @@ func shortDir(t *testing.T) string {
 func TestKill(t *testing.T) {
 	dir := shortDir(t)
 	r := &crashtest.Rounds{
-		Agent: &crashtest.Agent{Binary: binary, Dir: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "s")},
+		Agent: &crashtest.Agent{Binary: program, Dir: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "s")},
 		Book:  crashtest.NewBook(), Rand: newRand(t),
 	}
 	kills, until := 1<<30, time.Now().Add(22*time.Second)
