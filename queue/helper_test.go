@@ -173,6 +173,11 @@ func (w *world) counts(q *queue.Queue, ready, leased, scheduled int64) queue.Led
 		w.t.Fatalf("queue %s holds %d ready, %d leased, %d scheduled items; want %d, %d, %d",
 			q.Info().Name, r, l, d, ready, leased, scheduled)
 	}
+	for _, a := range q.Audit(w.ctx()) {
+		if a.Failure != nil || len(a.Differences) > 0 {
+			w.t.Fatalf("audit of %s: %+v", a.Queue, a)
+		}
+	}
 	if int64(ledger.In()-ledger.Out()) != held {
 		w.t.Fatalf("queue %s: ledger %+v does not add up to %d held", q.Info().Name, ledger, held)
 	}
