@@ -225,14 +225,17 @@ func (s *Service) List(ctx context.Context, pivot string, limit int) ([]Info, er
 func (s *Service) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
-	queues := s.queues
 	s.mu.Unlock()
 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		// A change of the definitions that is under way ends first, or its queue
+		// would be started when the others are stopped; none begins any more.
+		s.define.Lock()
+		defer s.define.Unlock()
 		var wg sync.WaitGroup
-		for _, q := range queues {
+		for _, q := range s.queues {
 			wg.Go(q.stop)
 		}
 		wg.Wait()
