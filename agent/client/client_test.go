@@ -220,7 +220,7 @@ func TestRequests(t *testing.T) {
 		}, new(pb.QueueExtendRequest), `{"queue_name":"q","partition":1,"request_timeout":"1m0s","ids":["a","b"],"lease_timeout":"1m0s"}`},
 		{"/v1/queues.create", func(c *client.Client) error {
 			return c.CreateQueue(t.Context(), client.QueueInfo{Name: "q", LeaseTimeout: time.Minute, ExpireTimeout: time.Hour,
-				MaxAttempts: 3, DeadQueue: "d", Reference: "r", Partitions: 1 << 40})
+				MaxAttempts: 3, DeadQueue: "d", Reference: "r", Partitions: 1<<31 - 1})
 		}, new(pb.QueueInfo), `{"queue_name":"q","dead_queue":"d","reference":"r","lease_timeout":"1m0s","expire_timeout":"1h0m0s","max_attempts":3,"requested_partitions":2147483647}`},
 		{"/v1/queue.clear", func(c *client.Client) error {
 			return c.ClearQueue(t.Context(), "q", client.ClearOptions{Ready: true, Scheduled: true, Destructive: true})

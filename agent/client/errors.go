@@ -111,7 +111,11 @@ func kindOfRefusal(message string) error {
 // transportError says what happened when there is no answer.
 func (c *Client) transportError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("no answer from the agent in time: %w", context.Cause(ctx))
+		text := "no answer from the agent in time"
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			text = "the call was given up before the agent answered"
+		}
+		return fmt.Errorf("%s: %w", text, context.Cause(ctx))
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {

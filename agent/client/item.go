@@ -39,7 +39,7 @@ type Item struct {
 	Encoding      string
 	Kind          string
 	Reference     string
-	// Payload shares memory with those of the same lease; it may be changed but not kept for long beside them.
+	// Payload lies in the memory of the whole answer to the lease; a program that keeps it for long copies it.
 	Payload []byte
 }
 
