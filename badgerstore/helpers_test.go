@@ -24,6 +24,7 @@ type driver struct {
 	at    queue.Instant
 	ready []uint64 // sequence numbers, in order
 	out   []uint64 // leased
+	lazy  bool     // produce does not sync
 }
 
 // newDriver opens a storage with these options and a partition in it. The store
@@ -157,7 +158,7 @@ func (d *driver) tryProduce(items []queue.Item) (uint64, error) {
 		d.ready = append(d.ready, first+uint64(i))
 	}
 	expire := wall.Add(24 * time.Hour).UnixNano()
-	c := queue.Commit{At: d.at, Items: items, Sync: true, Added: queue.Added{
+	c := queue.Commit{At: d.at, Items: items, Sync: !d.lazy, Added: queue.Added{
 		First: first, Count: uint32(len(items)), MinExpire: expire, MaxExpire: expire, Ordered: true}}
 	d.st.Add(d.at, &c.Added)
 	d.st.Totals.Ready += int64(len(items))

@@ -1,0 +1,100 @@
+package badgerstore_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/kapetan-io/querator-edge/badgerstore"
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/queue/queuetest"
+)
+
+// A power cut keeps any of the pages that were written and not synced. Whatever
+// they are, the partition opens, has all that was on flash, and is sound.
+func TestPowerCut(t *testing.T) {
+	seed := queuetest.Seed(t)
+	r := rand.New(rand.NewPCG(seed, 11))
+	for range 15 {
+		cutOnce(t, r)
+	}
+}
+
+func cutOnce(t *testing.T, r *rand.Rand) {
+	d := newDriver(t, badgerstore.Options{})
+	for i := range r.IntN(4) {
+		d.produce(jsonItems(i*50, 1+r.IntN(200)))
+		d.lease(1+r.IntN(len(d.ready)), r.IntN(2) == 0)
+		d.complete(r.IntN(len(d.out) + 1))
+	}
+	d.produce(jsonItems(0, 50)) // Synced, and all before it.
+	synced := append(append([]uint64(nil), d.out...), d.ready...)
+	base, now := t.TempDir(), t.TempDir()
+	badgerstore.WaitForBackground(d.s)
+	copyDir(t, d.o.Dir, base)
+	for range 1 + r.IntN(6) {
+		if r.IntN(2) == 0 || len(d.ready) == 0 {
+			d.lazy = true
+			d.produce([]queue.Item{sizedItem(r.IntN(1000), 1+r.IntN(40_000))})
+			d.lazy = false
+		} else {
+			d.lease(r.IntN(min(20, len(d.ready)))+1, false)
+		}
+	}
+	badgerstore.WaitForBackground(d.s)
+	copyDir(t, d.o.Dir, now)
+	dirs := segments(t, base)
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		path := find(t, dirs[len(dirs)-1], pattern)
+		rel, err := filepath.Rel(base, path)
+		d.must(err)
+		mixPages(t, r, path, filepath.Join(now, rel))
+	}
+	o := d.o
+	o.Dir = base
+	s, err := badgerstore.New(o)
+	d.must(err)
+	ps, err := s.OpenPartition(d.key)
+	if err != nil {
+		t.Fatalf("open after a power cut: %v", err)
+	}
+	for _, seq := range synced {
+		if !ps.State().IsAlive(seq) {
+			t.Fatalf("item %d was on flash, and is gone", seq)
+		}
+	}
+	if _, err := ps.Get(synced); err != nil {
+		t.Errorf("what was on flash: %v", err)
+	}
+	d.must(ps.Close())
+	d.must(s.Close())
+	checkStore(t, base)
+	d.close()
+	d.o.Dir = base
+}
+
+// mixPages puts some of the pages of the file at newer into the one at path.
+func mixPages(t *testing.T, r *rand.Rand, path, newer string) {
+	t.Helper()
+	to, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := os.ReadFile(newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(from) != len(to) {
+		t.Fatalf("%s has %d bytes, and had %d", newer, len(from), len(to))
+	}
+	const page = 4096
+	for off := 0; off < len(to); off += page {
+		if r.IntN(2) == 0 {
+			copy(to[off:min(off+page, len(to))], from[off:])
+		}
+	}
+	if err := os.WriteFile(path, to, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
