@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/listen"
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // The exit codes. Scripts depend on them.
@@ -52,6 +54,13 @@ var exits = [...]struct {
 	{config.ErrConfig, exitConfig},
 	{listen.ErrInUse, exitUnavailable},
 	{listen.ErrPath, exitConfig},
+	// What ends the agent before it has begun.
+	{queue.ErrLocked, exitUnavailable},
+	{queue.ErrFull, exitUnavailable},
+	{fs.ErrPermission, exitConfig},
+	{queue.ErrUnavailable, exitConfig},
+	{queue.ErrFormat, exitConfig},
+	{queue.ErrCorrupt, exitFailure},
 	{context.DeadlineExceeded, exitTryAgain},
 	{context.Canceled, exitInterrupted},
 }
@@ -86,7 +95,12 @@ func (e *env) exitCode(err error) int {
 // hint returns what to do about err, if there is something to say.
 func (e *env) hint(cmd *cobra.Command, err error) string {
 	var refused *client.Error
+	var store *queue.Error
 	switch {
+	case errors.As(err, &store) && store.Hint != "":
+		return store.Hint
+	case errors.Is(err, fs.ErrPermission) && cmd.Name() == "agent":
+		return "let the agent's user write there, or choose another directory with --data-dir"
 	case errors.Is(err, errUsage):
 		return fmt.Sprintf("see: %s --help", cmd.CommandPath())
 	case errors.Is(err, client.ErrUnavailable) && errors.As(err, &refused) && refused.Code == 0:

@@ -6,12 +6,15 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
+	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // TestEveryKindHasAnExitCode compares the table with the kinds that package client declares.
@@ -62,6 +65,11 @@ func TestExitCodes(t *testing.T) {
 		{client.ErrUnavailable, 69},
 		{client.ErrTryAgain, 75},
 		{client.ErrShutdown, 75},
+		{fmt.Errorf("at start: %w", config.ErrConfig), 78},
+		{&queue.Error{Kind: queue.ErrLocked}, 69},
+		{&queue.Error{Kind: queue.ErrFull}, 69},
+		{&queue.Error{Kind: queue.ErrUnavailable, Err: fs.ErrPermission}, 78},
+		{&queue.Error{Kind: queue.ErrCorrupt, Err: fs.ErrPermission}, 78},
 	} {
 		if got := new(env).exitCode(test.err); got != test.want {
 			t.Errorf("%v: exit %d, want %d", test.err, got, test.want)

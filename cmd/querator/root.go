@@ -26,9 +26,14 @@ func (e *env) run(ctx context.Context, args []string) int {
 		e.usage = exitAgentUsage
 	}
 	if err != nil {
-		fmt.Fprintf(e.stderr, "querator: %v\n", err)
-		if hint := e.hint(cmd, err); hint != "" {
-			fmt.Fprintln(e.stderr, hint)
+		fmt.Fprintf(e.stderr, "querator: %v", err)
+		switch hint := e.hint(cmd, err); {
+		case hint == "":
+			fmt.Fprintln(e.stderr)
+		case cmd.Name() == "agent" && !errors.Is(err, errUsage):
+			fmt.Fprintf(e.stderr, "; %s\n", hint) // Service managers show the last line.
+		default:
+			fmt.Fprintf(e.stderr, "\n%s\n", hint)
 		}
 	}
 	if e.shared != nil {
