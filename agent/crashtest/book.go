@@ -11,6 +11,10 @@ import (
 // Book holds what is known of every item and queue. Its methods are safe for use
 // by any goroutine, but Check runs while nothing else uses the agent.
 type Book struct {
+	// Patience is for how long what the agent shows may differ from the book: it
+	// moves items by itself, and a picture takes several calls.
+	Patience time.Duration
+
 	mu       sync.Mutex
 	next     uint64 // number of the next item
 	items    map[uint64]*item
@@ -120,7 +124,7 @@ type track struct{ partition, producer int }
 
 // NewBook returns a book of an agent that holds nothing.
 func NewBook() *Book {
-	return &Book{items: make(map[uint64]*item), queues: make(map[string]*queueBook)}
+	return &Book{Patience: checkPatience, items: make(map[uint64]*item), queues: make(map[string]*queueBook)}
 }
 
 // Problems returns what broke a promise so far.

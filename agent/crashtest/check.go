@@ -8,15 +8,14 @@ import (
 	"time"
 )
 
-// checkPatience is for how long what the agent shows may be inconsistent: it
-// moves items by itself, and a picture takes several calls.
+// checkPatience is the default of Book.Patience.
 const checkPatience = 10 * time.Second
 
 // Check compares all that the agent holds with the book, and takes what it finds
 // for what became of the changes that were under way. Nobody else uses the agent
 // meanwhile. What is wrong is added to Problems.
 func (b *Book) Check(ctx context.Context, p *Process) error {
-	deadline := time.Now().Add(checkPatience)
+	deadline := time.Now().Add(b.Patience)
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
 	for {

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -63,11 +62,7 @@ func shortDir(t *testing.T) string {
 // TestKill ends the agent with SIGKILL at random moments. QUERATOR_KILLS says
 // how often; without it, as often as about 25 s allow (5 s with -short).
 func TestKill(t *testing.T) {
-	dir := shortDir(t)
-	r := &crashtest.Rounds{
-		Agent: &crashtest.Agent{Binary: program, Dir: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "s")},
-		Book:  crashtest.NewBook(), Rand: newRand(t),
-	}
+	r := newRounds(t)
 	kills, until := 1<<30, time.Now().Add(22*time.Second)
 	if testing.Short() {
 		until = time.Now().Add(4 * time.Second)

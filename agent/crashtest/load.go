@@ -18,7 +18,7 @@ const (
 	// maxLive and maxLiveBytes bound what the agent is given to hold, so that a
 	// check stays quick; beyond them producers rest.
 	maxLive      = 3000
-	maxLiveBytes = 16 << 20
+	maxLiveBytes = 24 << 20
 	// callTimeout is far beyond what a call may take.
 	callTimeout = 30 * time.Second
 )
@@ -124,6 +124,7 @@ func (w *worker) batchSize() int {
 }
 
 func (w *worker) produceTo(ctx context.Context, queue string, n int) bool {
+	isBulky := n > 1 && n <= 40 && w.r.IntN(8) == 0 // It takes some of these to begin a new segment.
 	hasSource := queue == redriveTo && w.r.IntN(3) == 0
 	isScheduled := w.r.IntN(8) == 0
 	due := time.Now().Add(time.Duration(200+w.r.IntN(1500)) * time.Millisecond).Truncate(time.Microsecond)
@@ -135,8 +136,11 @@ func (w *worker) produceTo(ctx context.Context, queue string, n int) bool {
 			it.sourceID = fmt.Sprintf("source-%d", it.n)
 		}
 		size := w.fill.size()
-		if n > 100 {
+		switch {
+		case n > 100:
 			size = headSize + w.r.IntN(100)
+		case isBulky:
+			size = maxPayload/2 + w.r.IntN(maxPayload/2)
 		}
 		return client.ProduceItem{Payload: w.fill.payload(it.n, size)}
 	})
