@@ -240,10 +240,15 @@ func (g *group) toTail(seq uint64) {
 }
 
 // rebase keeps the age of an item that is written again after the wall clock
-// was set: its expire deadline moves with the clock.
+// was set: its expire deadline moves with the clock. Nobody knows the age of an
+// item of an earlier boot while the clock cannot be believed; it gets a new
+// life, since it would be lost, or never expire, by what the clock shows.
 func (g *group) rebase(it *Item) {
 	l := newLease(it)
 	if l.ExpireMono == math.MaxInt64 {
+		if !it.SameBoot && !g.p.clock.Trusted() {
+			it.ExpireDeadline = time.Unix(0, g.now.Wall).UTC().Add(g.opts.expireTimeout)
+		}
 		return
 	}
 	shift := time.Duration(subSat(addSat(g.now.Wall, subSat(l.ExpireMono, g.now.Mono)), l.Expire))

@@ -64,6 +64,9 @@ func (w *world) restart() {
 	w.start()
 }
 
+// pass lets time go by, in the bubble.
+func (w *world) pass(d time.Duration) { time.Sleep(d) }
+
 func (w *world) ctx() context.Context { return w.t.Context() }
 
 // create makes a queue with a lease timeout of one minute and an expire timeout

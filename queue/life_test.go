@@ -125,12 +125,12 @@ func TestExtend(t *testing.T) {
 		q := w.create("q")
 		w.produce(q, "a")
 		first := w.lease(q, 1, "a")
-		time.Sleep(50 * time.Second)
+		w.pass(50 * time.Second)
 		deadline, err := q.Extend(w.ctx(), &queue.ExtendRequest{IDs: ids(first), LeaseTimeout: 5 * time.Minute})
 		if err != nil || !deadline.Equal(w.clock.Now().Add(5*time.Minute)) {
 			t.Fatalf("extended to %v, %v", deadline, err)
 		}
-		time.Sleep(4 * time.Minute)
+		w.pass(4 * time.Minute)
 		w.lease(q, 1)
 		w.complete(q, first...)
 		_, err = q.Extend(w.ctx(), &queue.ExtendRequest{IDs: ids(first)})
@@ -211,10 +211,10 @@ func TestExpiry(t *testing.T) {
 		held := w.lease(q, 1, "a")
 		w.clock.Step(50 * 365 * 24 * time.Hour) // Items do not age by it.
 		w.counts(none, 2, 0, 0)
-		time.Sleep(30 * time.Minute)
+		w.pass(30 * time.Minute)
 		w.counts(none, 2, 0, 0)
 		w.produce(none, "z")
-		time.Sleep(30*time.Minute + time.Second)
+		w.pass(30*time.Minute + time.Second)
 		w.counts(none, 1, 0, 0)
 		w.lease(none, 5, "z")
 		w.counts(q, 0, 0, 0)
@@ -223,7 +223,7 @@ func TestExpiry(t *testing.T) {
 		if err == nil {
 			t.Fatal("an item that expired in its lease was completed")
 		}
-		time.Sleep(31 * time.Minute)
+		w.pass(31 * time.Minute)
 		if l := w.counts(dead, 0, 0, 0); l.Expired != 2 {
 			t.Fatalf("ledger of the dead queue %+v", l)
 		}
@@ -247,14 +247,14 @@ func TestScheduled(t *testing.T) {
 			t.Fatalf("became due: %q", got)
 		}
 		w.clock.SetTrusted(false)
-		time.Sleep(time.Hour / 2)
+		w.pass(time.Hour / 2)
 		w.counts(q, 3, 0, 1) // The others are back from their leases; "late" waits for a clock.
 		s, err := q.Stats(w.ctx())
 		if err != nil || s.Partitions[0].HeldForClock != 1 {
 			t.Fatalf("held for the clock: %+v, %v", s, err)
 		}
 		w.clock.SetTrusted(true)
-		time.Sleep(11 * time.Second)
+		w.pass(11 * time.Second)
 		w.counts(q, 4, 0, 0)
 	})
 }

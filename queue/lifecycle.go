@@ -94,9 +94,10 @@ func (g *group) collectLeases() {
 }
 
 // isDead reports whether an item whose lease is over, or whose expire deadline
-// passed during it, is not to be offered again.
+// passed during it, is not to be offered again. Of a lease from before a restart
+// only the item itself tells when it expires: see applyDuty.
 func (g *group) isDead(l *Lease) bool {
-	if g.isExpired(l.Expire, l.ExpireMono) {
+	if l.ExpireMono <= g.now.Mono {
 		return true
 	}
 	return l.Deadline != LeaseReturning && g.opts.maxAttempts > 0 && l.Attempts >= g.opts.maxAttempts
@@ -153,10 +154,13 @@ func compareInt64(a, b int64) int {
 func (g *group) applyDuty() {
 	d := &g.duty
 	for _, seq := range d.dead {
-		l := g.p.st.Leases[seq]
-		g.kill(seq, g.isExpired(l.Expire, l.ExpireMono))
+		g.kill(seq, g.p.st.Leases[seq].ExpireMono <= g.now.Mono)
 	}
 	for _, seq := range d.lapsed {
+		if l := newLease(g.fetched[seq]); g.isExpired(l.Expire, l.ExpireMono) {
+			g.kill(seq, true)
+			continue
+		}
 		if g.p.st.Leases[seq].Deadline != LeaseReturning {
 			g.p.st.Totals.Ledger.Lapsed++
 		}
@@ -235,7 +239,7 @@ func (g *group) collectExpired() error {
 
 // spanDue reports whether the span may have expired items and may be scanned.
 func (g *group) spanDue(sp *SpanInfo) bool {
-	if !sp.Ordered && g.now.Mono < g.p.scanAt {
+	if !sp.Ordered && g.now.Mono < sp.scanAt {
 		return false
 	}
 	if sp.OldBoot {
@@ -250,7 +254,7 @@ func (g *group) scanExpired(sp *SpanInfo) error {
 	p, d := g.p, &g.duty
 	minWall, minMono := int64(math.MaxInt64), int64(math.MaxInt64)
 	if !sp.Ordered {
-		p.scanAt = g.now.Mono + int64(time.Second)
+		sp.scanAt = g.now.Mono + int64(time.Second)
 	}
 	end := sp.last() + 1
 	for from := max(p.st.Totals.Cursor, sp.Span<<SpanBits); from < end; {
@@ -301,7 +305,7 @@ func (p *partition) nextExpiry(now Instant) int64 {
 			at = max(toMono(sp.MinExpire, now), now.Mono+p.distrust())
 		}
 		if !sp.Ordered {
-			at = max(at, p.scanAt)
+			at = max(at, sp.scanAt)
 		}
 		next = min(next, at)
 	}

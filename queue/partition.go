@@ -66,7 +66,6 @@ type partition struct {
 	schedWall deadlines // wall time
 	lazyAt    int64     // boot time at which an unsynced commit must be synced; 0 is none
 	fullUntil int64     // boot time until which moves to the tail wait, since the disk is full
-	scanAt    int64     // boot time before which no unordered span is scanned for expired items
 	more      bool      // work was left over; look again at once
 	marks     uint64
 	lastUsed  int64

@@ -52,6 +52,8 @@ type SpanInfo struct {
 	// OldBoot says that the span was written in an earlier boot: only the wall
 	// clock can tell how old its items are.
 	OldBoot bool
+
+	scanAt int64 // the engine's: boot time before which it is not scanned again
 }
 
 // maxOrigins bounds State.Origins. It is far above the number of queues that
