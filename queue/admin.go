@@ -111,7 +111,7 @@ func (g *group) removeScheduled(seq uint64) {
 }
 
 // clearItems removes what the request says. Items on their way to another
-// partition stay.
+// partition stay, unless there is nowhere to go.
 func (p *partition) clearItems(r *ClearRequest) error {
 	return p.alone(0, 0, func(g *group) error {
 		if r.Ready {
@@ -125,10 +125,15 @@ func (p *partition) clearItems(r *ClearRequest) error {
 		}
 		if r.Ready && r.Destructive {
 			for seq, l := range p.st.Leases {
-				if !l.IsMoving() {
-					g.removeLeased(seq)
-					p.st.Totals.Ledger.Cleared++
+				switch {
+				case !l.IsMoving():
+				case p.move.stuck:
+					p.move.waiting--
+				default:
+					continue
 				}
+				g.removeLeased(seq)
+				p.st.Totals.Ledger.Cleared++
 			}
 		}
 		return nil
@@ -159,7 +164,7 @@ func (g *group) clearReady() {
 func (p *partition) list(from uint64, limit int) ([]Item, error) {
 	var leased []uint64
 	for seq, l := range p.st.Leases {
-		if seq >= from && !l.IsMoving() {
+		if seq >= from && (!l.IsMoving() || p.move.stuck) {
 			leased = append(leased, seq)
 		}
 	}
@@ -210,7 +215,9 @@ func (p *partition) listLeased(c *collector, leased []uint64, below uint64) ([]u
 func (p *partition) overlay(it *Item) {
 	if l := p.st.Leases[it.Seq()]; l != nil {
 		it.Attempts, it.IsLeased = l.Attempts, !l.IsOver()
-		it.LeaseDeadline = time.Unix(0, l.Wall).UTC()
+		if it.IsLeased {
+			it.LeaseDeadline = time.Unix(0, l.Wall).UTC()
+		}
 	}
 	if d := p.st.Scheduled[it.Seq()]; d != nil {
 		it.Attempts = d.Attempts

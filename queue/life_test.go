@@ -258,3 +258,35 @@ func TestScheduled(t *testing.T) {
 		w.counts(q, 4, 0, 0)
 	})
 }
+
+func TestDeadItemsWithoutTheirQueue(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create("dead")
+		q := w.create("q", func(i *queue.Info) { i.DeadQueue, i.MaxAttempts = "dead", 1 })
+		if err := w.svc.Delete(w.ctx(), "dead"); err != nil {
+			t.Fatal(err)
+		}
+		w.produce(q, "a", "b")
+		w.lease(q, 1, "a")
+		w.pass(2 * time.Minute)
+		list, err := q.List(w.ctx(), &queue.ListRequest{})
+		if err != nil || fmt.Sprint(payloads(list)) != "[a b]" || list[0].IsLeased {
+			t.Fatalf("list: %+v, %v", list, err)
+		}
+		dead := w.create("dead")
+		if got := payloads(w.tryLease(dead, 1, time.Minute)); fmt.Sprint(got) != "[a]" {
+			t.Fatalf("the dead queue is back and has %q", got)
+		}
+		if err := w.svc.Delete(w.ctx(), "dead"); err != nil {
+			t.Fatal(err)
+		}
+		w.lease(q, 1, "b")
+		w.pass(2 * time.Minute)
+		if err := q.Clear(w.ctx(), &queue.ClearRequest{Ready: true, Destructive: true}); err != nil {
+			t.Fatal(err)
+		}
+		if l := w.counts(q, 0, 0, 0); l.Cleared != 1 || l.MovedOut != 1 {
+			t.Fatalf("ledger %+v", l)
+		}
+	})
+}

@@ -30,6 +30,7 @@ type moveState struct {
 	// until they are gone the destination must not forget any of them.
 	recovered int
 	busy      bool
+	stuck     bool  // the destination is not there
 	retryAt   int64 // boot time
 	settled   []chan error
 }
@@ -90,6 +91,7 @@ func (p *partition) startMove(now Instant) {
 		p.reroute(batch, now)
 		return
 	}
+	m.stuck = false
 	seqs := make([]uint64, len(batch))
 	for i := range batch {
 		seqs[i] = batch[i].Seq
@@ -161,6 +163,10 @@ func (p *partition) reroute(batch []Lease, now Instant) {
 		default:
 			if code = g.deadCode(); code == 0 {
 				m.retryAt = now.Mono + int64(maxNap)
+				if !m.stuck && p.events.MoveStuck != nil {
+					p.events.MoveStuck(p.key.Queue, p.key.Partition, g.opts.deadQueue, m.waiting)
+				}
+				m.stuck = true
 				return nil
 			}
 			for _, l := range batch {

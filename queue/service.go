@@ -39,6 +39,8 @@ type Events struct {
 	// Dropped: items went without a dead queue to take them; why is "expired"
 	// or "attempts".
 	Dropped func(queue string, partition int, n int, why string)
+	// MoveStuck: so many items wait for the dead queue dead, which is not there.
+	MoveStuck func(queue string, partition int, dead string, items int)
 }
 
 // Service is a set of queues over a store. Its methods are safe for use by any
