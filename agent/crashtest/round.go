@@ -132,7 +132,7 @@ func (r *Rounds) kill(p *Process) {
 // the process is no damage.
 func (r *Rounds) judgeLog(p *Process) error {
 	for line := range strings.Lines(p.Stderr()) {
-		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "panic") {
+		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 			return fmt.Errorf("the log has an error: %s", line)
 		}
 	}
