@@ -73,17 +73,15 @@ func watch(t *testing.T, p *crashtest.Process, f func(ctx context.Context)) {
 	if most.Load() > maxAnonymous {
 		t.Errorf("anonymous memory rose to %d MiB, want at most %d MiB", most.Load()>>20, maxAnonymous>>20)
 	}
-	if slowest > 10*time.Second {
-		t.Errorf("another client had to wait %s", slowest)
-	}
 	if rounds == 0 {
 		t.Error("another client was never served")
 	}
 }
 
-// useQuietly does what a well-behaved client does.
+// useQuietly does what a well-behaved client does; it repeats what is refused as
+// busy, for some time.
 func useQuietly(ctx context.Context, p *crashtest.Process) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
 		err := p.Client.Produce(ctx, "quiet", client.ProduceItem{Payload: []byte("quiet")})
@@ -95,7 +93,7 @@ func useQuietly(ctx context.Context, p *crashtest.Process) error {
 		}
 	}
 	for {
-		items, err := p.Client.Lease(ctx, "quiet", client.LeaseOptions{Wait: 10 * time.Second})
+		items, err := p.Client.Lease(ctx, "quiet", client.LeaseOptions{Wait: 5 * time.Second})
 		if errors.Is(err, client.ErrTryAgain) {
 			continue
 		}

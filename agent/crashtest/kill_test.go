@@ -81,6 +81,9 @@ func TestKill(t *testing.T) {
 	for round := 0; r.Book.Totals().Kills < kills && time.Now().Before(until); round++ {
 		err := r.Round(t.Context())
 		report(t, r, round, err)
+		if round%100 == 99 {
+			t.Logf("%v in %s", r.Book.Totals(), time.Since(begin).Round(time.Second))
+		}
 	}
 	report(t, r, -1, r.Drain(t.Context()))
 	t.Logf("%v in %s; slowest start %s", r.Book.Totals(), time.Since(begin).Round(time.Second), r.SlowestStart)
