@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev-
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
 
-.PHONY: help check test race 386 lint bench build fuzz crash generate clean
+.PHONY: help check test race 386 lint bench compare build fuzz crash generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint: ## gofmt, vet and golangci-lint
 
 bench: ## benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+compare: ## produces a second beside beanstalkd (if installed) and the raw disk
+	$(GO) run ./cmd/compare
 
 build: ## bin/querator-linux-{amd64,arm64,armv6}
 	VERSION='$(VERSION)' .ci/run build
