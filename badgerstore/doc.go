@@ -108,8 +108,9 @@
 //
 // A mapped file without blocks on the disk is a signal that kills the process. So
 // the blocks of both logs are reserved before they are written, and items are
-// refused with queue.ErrFull when less than Options.MinFree would be left. What
-// leases and completes items uses that reserve.
+// refused with queue.ErrFull when less than Options.MinFree bytes, or
+// Options.MinFreeInodes inodes, would be left. What leases and completes items
+// uses that reserve.
 //
 // # Format versions
 //

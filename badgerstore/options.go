@@ -29,6 +29,10 @@ type Options struct {
 	// refused, what is there can still be leased and completed. 0 means
 	// DefaultMinFree, a negative number none.
 	MinFree int64
+	// MinFreeInodes is how many inodes of the disk are left alone, in the same
+	// way; 0 means DefaultMinFreeInodes, a negative number none. A file system
+	// that does not count inodes has enough of them.
+	MinFreeInodes int64
 	// SegmentBytes is how many bytes of stored blocks a segment takes before the
 	// next one begins; 0 means 16 MiB, or 4 MiB where addresses have 32 bits,
 	// since all of a segment is mapped. At least 1 MiB.
@@ -58,6 +62,8 @@ const (
 	DefaultMemoryBudget = 32 << 20
 	// DefaultMinFree keeps room for what completing all items may write.
 	DefaultMinFree = 8 << 20
+	// DefaultMinFreeInodes keeps files for completing: a segment has about seven.
+	DefaultMinFreeInodes = 1000
 
 	// valueThreshold is the size from which on a value goes to the value log,
 	// where it costs a second file to sync; below, it goes to the memtable,
@@ -103,6 +109,12 @@ func (o Options) withDefaults() Options {
 		o.MinFree = DefaultMinFree
 	case o.MinFree < 0:
 		o.MinFree = 0
+	}
+	switch {
+	case o.MinFreeInodes == 0:
+		o.MinFreeInodes = DefaultMinFreeInodes
+	case o.MinFreeInodes < 0:
+		o.MinFreeInodes = 0
 	}
 	if o.SegmentBytes <= 0 {
 		o.SegmentBytes = 16 << 20

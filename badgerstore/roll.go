@@ -40,6 +40,9 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 		if err := needSpace(p.dir, need.values, p.storage.options.MinFree); err != nil {
 			return 0, err
 		}
+		if err := needInodes(p.dir, p.storage.options.MinFreeInodes); err != nil {
+			return 0, err
+		}
 	}
 	if p.tail == nil && p.resting != nil {
 		if err := p.resume(); err != nil {

@@ -11,19 +11,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// statfs returns what the file system of dir has.
+func statfs(dir string) (*unix.Statfs_t, error) {
+	var st unix.Statfs_t
+	if err := ignoreInterrupt(func() error { return unix.Statfs(dir, &st) }); err != nil {
+		return nil, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return &st, nil
+}
+
 // freeSpace returns how many bytes can be written to the device of dir.
 func freeSpace(dir string) (int64, error) {
-	var st unix.Statfs_t
-	for {
-		err := unix.Statfs(dir, &st)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
-		}
+	st, err := statfs(dir)
+	if err != nil {
+		return 0, err
 	}
 	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// needInodes returns an error of kind ErrFull unless floor inodes are free on
+// the device of dir, or it does not count them.
+func needInodes(dir string, floor int64) error {
+	if floor == 0 {
+		return nil
+	}
+	st, err := statfs(dir)
+	if err != nil {
+		return unavailable(err, "cannot tell the free inodes of %s", dir)
+	}
+	if st.Files == 0 || st.Ffree >= uint64(floor) {
+		return nil
+	}
+	return &queue.Error{
+		Kind: queue.ErrFull,
+		Msg:  fmt.Sprintf("the disk is full: %s has %d inodes free, needs %d", dir, st.Ffree, floor),
+		Hint: "remove small files from that disk, or complete items",
+	}
 }
 
 // needSpace returns an error of kind ErrFull unless need bytes and the floor

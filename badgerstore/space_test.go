@@ -71,6 +71,30 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// On a disk without inodes items are refused, and those that are there are
+// leased and completed.
+func TestNoInodes(t *testing.T) {
+	disk := smallDisk(t, 64<<20)
+	var st unix.Statfs_t
+	if err := unix.Statfs(disk, &st); err != nil {
+		t.Fatal(err)
+	}
+	d := newDriver(t, badgerstore.Options{Dir: filepath.Join(disk, "store"), MinFreeInodes: -1})
+	for _, test := range []struct {
+		floor int64
+		full  bool
+	}{{-1, false}, {int64(st.Ffree) + 1, true}, {int64(st.Ffree) / 2, false}, {0, st.Ffree < badgerstore.DefaultMinFreeInodes}} {
+		d.o.MinFreeInodes = test.floor
+		d.reopen()
+		if _, err := d.tryProduce(jsonItems(0, 3)); errors.Is(err, queue.ErrFull) != test.full || err != nil && !test.full {
+			t.Errorf("a floor of %d while %d are free: %v", test.floor, st.Ffree, err)
+		}
+		d.lease(1, false)
+		d.complete(1)
+	}
+	d.drain()
+}
+
 // fill writes a file until there is no space left.
 func fill(t *testing.T, path string) {
 	t.Helper()
