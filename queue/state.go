@@ -313,7 +313,7 @@ func (s *State) EnterBoot(boot string) {
 		d.DueMono = 0
 	}
 	for i := range s.Spans {
-		s.Spans[i].OldBoot = true
+		s.Spans[i].OldBoot, s.Spans[i].scanAt = true, 0
 	}
 }
 
