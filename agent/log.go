@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"fmt"
 	"io"
 	stdlog "log"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -62,50 +60,30 @@ func (a *Agent) storeEvents() badgerstore.Events {
 
 // engineEvents logs what the engine has to say.
 func (a *Agent) engineEvents() queue.Events {
-	drops := &drops{every: time.Minute, log: a.log}
+	dropped, stuck := newRepeats(time.Minute), newRepeats(time.Hour)
 	return queue.Events{
 		PartitionFailed: func(q string, p int, err error) {
 			a.log.Error().Str("queue", q).Int("partition", p).Err(err).
 				Msg("the partition failed; nothing of it is acknowledged until it has been opened again")
 		},
-		Dropped: drops.add,
+		Dropped: func(q string, p, n int, why string) {
+			if sum, due := dropped.add(repeatKey(q, p, why), n); due {
+				a.log.Warn().Str("queue", q).Int("partition", p).Int("items", sum).Str("why", why).Msg(dropText(why))
+			}
+		},
+		MoveStuck: func(q string, p int, dead string, items int) {
+			if _, due := stuck.add(repeatKey(q, p, dead), items); due {
+				a.log.Warn().Str("queue", q).Int("partition", p).Str("dead-queue", dead).Int("items", items).
+					Msg("dead items wait for a dead queue that is not there; create it, or update the queue without it")
+			}
+		},
 	}
 }
 
-// drops logs dropped items, at most one line in a while for each queue and
-// cause, with the number since the last.
-type drops struct {
-	every time.Duration
-	log   zerolog.Logger
-
-	mu   sync.Mutex
-	rows map[string]*dropRow // bounded by maxDropRows
-}
-
-type dropRow struct {
-	n    int
-	last time.Time
-}
-
-const maxDropRows = 1000
-
-func (d *drops) add(q string, p, n int, why string) {
-	key := fmt.Sprintf("%s\x00%d\x00%s", q, p, why)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.rows == nil || len(d.rows) >= maxDropRows {
-		d.rows = make(map[string]*dropRow)
+// dropText says why items are dropped.
+func dropText(why string) string {
+	if why == "full" {
+		return "items dropped; the queue is full, and its policy is to drop the oldest"
 	}
-	row := d.rows[key]
-	if row == nil {
-		row = &dropRow{}
-		d.rows[key] = row
-	}
-	row.n += n
-	if time.Since(row.last) < d.every {
-		return
-	}
-	d.log.Warn().Str("queue", q).Int("partition", p).Int("items", row.n).Str("why", why).
-		Msg("items dropped; the queue has no dead queue")
-	row.n, row.last = 0, time.Now()
+	return "items dropped; the queue has no dead queue"
 }
