@@ -24,3 +24,5 @@ func TestStore(t *testing.T) { queuetest.RunStore(t, harness) }
 var _ queue.MetaStore = (*memstore.Meta)(nil)
 
 func TestEngine(t *testing.T) { queuetest.RunEngine(t, harness) }
+
+func TestWrongClock(t *testing.T) { queuetest.RunWrongClock(t, harness) }

@@ -40,7 +40,8 @@ type modelItem struct {
 
 	expire     int64 // in the boot that expireBoot names
 	expireBoot string
-	expireWall int64
+	expireWall int64 // the same as it is shown, now or later by up to newLife
+	newLife    time.Duration
 	restored   bool  // leased before the last restart: expiry waits for the lease's end
 	lateSince  int64 // when it was first seen although it had expired; 0 is never
 }
@@ -91,7 +92,7 @@ func (q *modelQueue) add(it *modelItem, now moment) {
 // setExpiry starts the life of an item with the queue's expire timeout.
 func (it *modelItem) setExpiry(timeout time.Duration, now moment) {
 	it.expire, it.expireBoot, it.expireWall = now.mono+int64(timeout), now.boot, now.wall+int64(timeout)
-	it.lateSince = 0
+	it.newLife, it.lateSince = 0, 0
 }
 
 // isExpired: an item of this boot ages by the time since boot, an older one by
@@ -103,10 +104,19 @@ func (it *modelItem) isExpired(now moment) bool {
 	return now.trusted && now.wall >= it.expireWall
 }
 
-// tail moves an item to the tail at a moment that may lie before now.
+// tail moves an item to the tail at a moment that may lie before now. Its age
+// counts in boot time from then on; nobody knows that of an item of an earlier
+// boot while the clock cannot be believed.
 func (q *modelQueue) tail(it *modelItem, at int64, now moment) {
-	if it.expireBoot != now.boot && now.trusted {
+	switch {
+	case it.expireBoot == now.boot:
+		it.expireWall = now.wall + it.expire - now.mono
+	case now.trusted:
 		it.expire, it.expireBoot = now.mono+it.expireWall-now.wall, now.boot
+	default:
+		begin := max(at, q.lastLook) // The engine may have slept then.
+		it.setExpiry(q.info.ExpireTimeout, moment{mono: begin, wall: now.wall - (now.mono - begin), boot: now.boot})
+		it.newLife = time.Duration(now.mono - begin)
 	}
 	it.place(at)
 }
@@ -265,6 +275,9 @@ func (it *modelItem) compare(got *queue.Item, scheduled bool, now moment) error 
 	if it.learn {
 		it.learnDeath(got, now)
 	}
+	if it.newLife > 0 {
+		it.learnLife(got)
+	}
 	switch {
 	case scheduled != (it.state == stateScheduled) || got.IsLeased != (it.state == stateLeased):
 		return fmt.Errorf("leased %t, scheduled %t, want state %d", got.IsLeased, scheduled, it.state)
@@ -274,6 +287,8 @@ func (it *modelItem) compare(got *queue.Item, scheduled bool, now moment) error 
 		return fmt.Errorf("source id is %q, want %q", got.SourceID, it.source)
 	case !got.CreatedAt.Equal(it.created):
 		return fmt.Errorf("created at %v, want %v", got.CreatedAt, it.created)
+	case got.ExpireDeadline.UnixNano() != it.expireWall:
+		return fmt.Errorf("expires at %v, want %v", got.ExpireDeadline, time.Unix(0, it.expireWall).UTC())
 	case it.state == stateLeased && !got.LeaseDeadline.Equal(it.leaseWall):
 		return fmt.Errorf("lease deadline is %v, want %v", got.LeaseDeadline, it.leaseWall)
 	}
@@ -294,8 +309,19 @@ func (it *modelItem) learnDeath(got *queue.Item, now moment) {
 	}
 }
 
+// learnLife takes over when the new life of an item began.
+func (it *modelItem) learnLife(got *queue.Item) {
+	late := time.Duration(got.ExpireDeadline.UnixNano() - it.expireWall)
+	if late >= 0 && late <= it.newLife {
+		it.expire += int64(late)
+		it.expireWall += int64(late)
+	}
+	it.newLife = 0
+}
+
 // expirySlack is how late an expired item may go after it was first seen: the
-// engine looks through one unordered span a second.
+// engine looks at the wall clock every 10 s, and through an unordered span once
+// a second.
 const expirySlack = int64(15 * time.Second)
 
 // lookForLost sees that what is not listed has expired, and the reverse.

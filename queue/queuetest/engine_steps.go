@@ -339,7 +339,8 @@ func (r *runner) turnClock() {
 	}
 	switch kind {
 	case 0:
-		r.clock.Step(time.Duration(r.rng.Int64N(int64(2*time.Hour)) - int64(time.Hour)))
+		// The engine takes less than a second for inaccuracy.
+		r.clock.Step(2 * time.Second * time.Duration(r.rng.IntN(3600)-1800))
 	case 1:
 		r.clock.Step(24 * time.Hour * time.Duration(r.rng.IntN(2000)-1000))
 		r.clock.SetTrusted(false)
