@@ -30,7 +30,7 @@ func (w *worker) churnStep(ctx context.Context) bool {
 		return false
 	}
 	for range w.r.IntN(6) {
-		ok := true
+		var ok bool
 		switch n := w.r.IntN(10); {
 		case n < 6:
 			ok = w.produceTo(ctx, name, 1+w.r.IntN(20))
