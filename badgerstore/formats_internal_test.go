@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	seedFlag   = flag.Int64("seed", 0, "seed of the random tests; 0 takes a new one, which is printed")
+	seedFlag   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes a new one, which is printed")
 	goldenFlag = flag.Bool("golden", false, "write testdata/formats-v1 anew")
 )
 
@@ -34,15 +34,10 @@ var testTag = queue.Tag{'t', 't', 't', 't', 't', 't', 't', 't', 't', 't', 't', '
 func newRand(t testing.TB) *rand.Rand {
 	seed := *seedFlag
 	if seed == 0 {
-		seed = time.Now().UnixNano()
+		seed = rand.Uint64()
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("replay with -seed %d", seed)
-		}
-	})
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(uint64(seed), 0))
+	t.Logf("replay with -run '^%s$' -seed=%d", t.Name(), seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 func randomBytes(r *rand.Rand, n int) []byte {

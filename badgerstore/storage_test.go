@@ -16,6 +16,10 @@ func TestEngine(t *testing.T) {
 	queuetest.RunEngine(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
 }
 
+func TestWrongClock(t *testing.T) {
+	queuetest.RunWrongClock(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
+}
+
 // harness opens the stores in dir.
 func harness(dir string) queuetest.Harness {
 	var s *badgerstore.Storage

@@ -46,7 +46,7 @@ func fileEnd(t testing.TB, pattern string) int64 {
 // The books say where Badger's logs end, and Badger never changes to other
 // files, whatever the sizes of the values.
 func TestBooks(t *testing.T) {
-	r := rand.New(rand.NewPCG(uint64(*seedFlag), 7))
+	r := rand.New(rand.NewPCG(*seedFlag, 7))
 	for _, most := range []int{1, 60, 300, valueThreshold, 3 * valueThreshold} {
 		tl := newTestTail(t, testSizes())
 		var n uint64
