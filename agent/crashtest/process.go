@@ -123,7 +123,7 @@ func (p *Process) Ready(timeout time.Duration) error {
 		select {
 		case <-every.C:
 		case <-p.done:
-			return fmt.Errorf("%w: %w\n%s", errEnded, p.err, p.Stderr())
+			return fmt.Errorf("%w: %s\n%s", errEnded, p.cmd.ProcessState, p.Stderr())
 		case <-late:
 			return fmt.Errorf("not ready after %s: %w\n%s", timeout, err, p.Stderr())
 		}
