@@ -188,7 +188,7 @@ func engineLimits(cfg *config.Config) queue.Limits {
 		MaxCompleteBatch: cfg.Limits.MaxCompleteBatch,
 		MaxRequests:      cfg.Limits.MaxWaitingRequests, MaxWaiting: cfg.Limits.MaxWaitingLeases,
 		MaxLeased: cfg.Partition.MaxLeased, MaxScheduled: cfg.Partition.MaxScheduled,
-		ReadAhead: mem / 64, ReadAheadTotal: mem / 8, MaxLeaseBytes: mem / 16, MaxListBytes: mem / 8,
+		ReadAhead: mem / 64, ReadAheadTotal: mem / 8, MaxLeaseBytes: mem / 16, DeliverBytes: mem / 16, MaxListBytes: mem / 8,
 		GroupBytes: 1 << 20, LeaseSync: cfg.Partition.LeaseSync, IdleClose: cfg.Partition.IdleClose,
 		CommitDelay: cfg.Durability.CommitDelay,
 	}

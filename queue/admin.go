@@ -161,7 +161,7 @@ func (g *group) clearReady() {
 }
 
 // list returns ready and leased items in the order of their ids.
-func (p *partition) list(from uint64, limit int) ([]Item, error) {
+func (p *partition) list(from uint64, limit int, maxBytes int64) ([]Item, error) {
 	var leased []uint64
 	for seq, l := range p.st.Leases {
 		if seq >= from && (!l.IsMoving() || p.move.stuck) {
@@ -169,10 +169,10 @@ func (p *partition) list(from uint64, limit int) ([]Item, error) {
 		}
 	}
 	slices.Sort(leased)
-	c := &collector{limit: limit, maxBytes: p.limits.MaxListBytes}
+	c := &collector{limit: limit, maxBytes: maxBytes}
 	next := max(from, p.st.Totals.Cursor)
 	for !c.full() && p.st.Totals.Ready > 0 && next < p.st.Next {
-		items, n, err := p.ps.Read(next, min(256, limit-len(c.items)), 256<<10)
+		items, n, err := p.ps.Read(next, min(256, limit-len(c.items)), min(256<<10, maxBytes-c.bytes))
 		if err != nil {
 			return nil, err
 		}
@@ -194,8 +194,9 @@ func (p *partition) list(from uint64, limit int) ([]Item, error) {
 // listLeased adds the leased items below seq and returns the others.
 func (p *partition) listLeased(c *collector, leased []uint64, below uint64) ([]uint64, error) {
 	for len(leased) > 0 && leased[0] < below && !c.full() {
-		n := 1
-		for n < len(leased) && n < 64 && leased[n] < below && n < c.limit-len(c.items) {
+		n, bytes := 1, int64(p.st.Leases[leased[0]].Size)
+		for n < len(leased) && n < 64 && leased[n] < below && n < c.limit-len(c.items) && bytes < c.maxBytes-c.bytes {
+			bytes += int64(p.st.Leases[leased[n]].Size)
 			n++
 		}
 		items, err := p.ps.Get(leased[:n])
@@ -226,7 +227,7 @@ func (p *partition) overlay(it *Item) {
 }
 
 // listScheduled returns scheduled items in the order of their ids.
-func (p *partition) listScheduled(from uint64, limit int) ([]Item, error) {
+func (p *partition) listScheduled(from uint64, limit int, maxBytes int64) ([]Item, error) {
 	var seqs []uint64
 	for seq := range p.st.Scheduled {
 		if seq >= from {
@@ -234,12 +235,14 @@ func (p *partition) listScheduled(from uint64, limit int) ([]Item, error) {
 		}
 	}
 	slices.Sort(seqs)
-	c := &collector{limit: limit, maxBytes: p.limits.MaxListBytes}
-	for chunk := range slices.Chunk(seqs, 64) {
-		if c.full() {
-			break
+	c := &collector{limit: limit, maxBytes: maxBytes}
+	for len(seqs) > 0 && !c.full() {
+		n, bytes := 1, int64(p.st.Scheduled[seqs[0]].Size)
+		for n < len(seqs) && n < 64 && bytes < c.maxBytes-c.bytes {
+			bytes += int64(p.st.Scheduled[seqs[n]].Size)
+			n++
 		}
-		items, err := p.ps.Get(chunk)
+		items, err := p.ps.Get(seqs[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -247,6 +250,7 @@ func (p *partition) listScheduled(from uint64, limit int) ([]Item, error) {
 			p.overlay(&items[i])
 			c.add(items[i])
 		}
+		seqs = seqs[n:]
 	}
 	return c.items, nil
 }

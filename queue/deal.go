@@ -11,6 +11,7 @@ import (
 // nothing waits (on).
 func (g *group) deal() {
 	p := g.p
+	p.blocked = false
 	var list []*waiter
 	if n := g.servable(); n > 0 {
 		list = p.core.waiters.claim(n)
@@ -24,22 +25,7 @@ func (g *group) deal() {
 		return
 	}
 	slices.SortFunc(list, func(a, b *waiter) int { return int(int64(a.order - b.order)) })
-	active := slices.Clone(list)
-	for len(active) > 0 {
-		hungry := active[:0]
-		for _, w := range active {
-			it := g.takeReady()
-			if it == nil {
-				hungry = nil
-				break
-			}
-			g.lease(w, it)
-			if len(w.items) < w.batch && w.bytes < p.limits.MaxLeaseBytes {
-				hungry = append(hungry, w)
-			}
-		}
-		active = hungry
-	}
+	g.dealTo(slices.Clone(list))
 	waits := false
 	for _, w := range list {
 		if len(w.items) > 0 {
@@ -55,6 +41,53 @@ func (g *group) deal() {
 	}
 }
 
+// dealTo deals until nobody may get more.
+func (g *group) dealTo(active []*waiter) {
+	p := g.p
+	for len(active) > 0 {
+		hungry := active[:0]
+		for _, w := range active {
+			it := g.peekReady()
+			switch {
+			case it == nil:
+				return
+			case !p.allows(w, it):
+				if len(w.items) == 0 {
+					p.blocked = true
+					return
+				}
+				continue
+			}
+			g.popReady()
+			g.lease(w, it)
+			if len(w.items) < w.batch {
+				hungry = append(hungry, w)
+			}
+		}
+		active = hungry
+	}
+}
+
+// smallLease is what a lease may always get, in bytes: so much a socket takes
+// although nobody reads.
+const smallLease = 64 << 10
+
+// allows reports whether the item may be given to the waiter: within what one
+// lease may get, which is half of what may be delivered at the moment.
+func (p *partition) allows(w *waiter, it *Item) bool {
+	if len(w.items) == 0 {
+		w.allowance = p.limits.MaxLeaseBytes
+		if p.deliver.limit > 0 {
+			w.allowance = min(w.allowance, max(smallLease, p.deliver.left()/2))
+		}
+	}
+	size := it.Size()
+	if len(w.items) > 0 || p.deliver.limit == 0 || size <= w.allowance {
+		return len(w.items) == 0 || w.bytes+size <= w.allowance
+	}
+	return p.deliver.used.Load() == 0 || size <= p.deliver.left()
+}
+
 // servable returns how many items can be leased now.
 func (g *group) servable() int {
 	if g.opts.paused {
@@ -63,22 +96,27 @@ func (g *group) servable() int {
 	return int(min(g.p.st.Totals.Ready, int64(g.p.limits.MaxLeased-len(g.p.st.Leases))))
 }
 
-// takeReady takes the first ready item; nil when there is none at hand. The
+// peekReady returns the first ready item; nil when there is none at hand. The
 // pointer holds until the group ends.
-func (g *group) takeReady() *Item {
-	p := g.p
-	if g.servable() <= 0 {
+func (g *group) peekReady() *Item {
+	switch {
+	case g.servable() <= 0:
 		return nil
-	}
-	if p.ahead.len() > 0 {
-		return p.ahead.take()
-	}
-	if len(g.fresh) > 0 && g.covers() {
-		it := &g.c.Items[g.fresh[0]]
-		g.fresh = g.fresh[1:]
-		return it
+	case g.p.ahead.len() > 0:
+		return g.p.ahead.first()
+	case len(g.fresh) > 0 && g.covers():
+		return &g.c.Items[g.fresh[0]]
 	}
 	return nil
+}
+
+// popReady takes what peekReady returned.
+func (g *group) popReady() {
+	if g.p.ahead.len() > 0 {
+		g.p.ahead.take()
+		return
+	}
+	g.fresh = g.fresh[1:]
 }
 
 // lease gives a ready item to a request.
@@ -100,6 +138,7 @@ func (g *group) lease(w *waiter, it *Item) {
 	out.LeaseDeadline = time.Unix(0, l.Wall).UTC()
 	w.items = append(w.items, out)
 	w.bytes += it.Size()
+	g.p.deliver.used.Add(it.Size())
 }
 
 // unready takes a ready item out of the totals of the ready ones. What is in

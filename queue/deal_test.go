@@ -169,3 +169,34 @@ func TestMaxLeased(t *testing.T) {
 		}
 	})
 }
+
+func TestDeliveryIsBounded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.limits.DeliverBytes, w.limits.MaxLeaseBytes = 1<<20, 1<<20
+		w.restart()
+		q := w.create("q")
+		for range 8 {
+			w.produce(q, string(make([]byte, 300<<10)))
+		}
+		lease := func(id string) *queue.LeaseResult {
+			r, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: id, BatchSize: 10, RequestTimeout: 5 * time.Second})
+			if err != nil {
+				return nil
+			}
+			return r
+		}
+		a, b := lease("a"), lease("b")
+		if len(a.Items) != 1 || len(b.Items) != 1 {
+			t.Fatalf("leased %d and %d items, want 1 and 1: half of what is left", len(a.Items), len(b.Items))
+		}
+		c := lease("c")
+		if d := lease("d"); d != nil || c == nil {
+			t.Fatalf("a fourth lease got %+v although nothing was released", d)
+		}
+		time.AfterFunc(time.Second, a.Release)
+		start := time.Now()
+		if d := lease("d"); d == nil || time.Since(start) > 2*time.Second {
+			t.Fatalf("after a release: %+v after %v", d, time.Since(start))
+		}
+	})
+}

@@ -38,6 +38,7 @@ func (p *partition) group(reqs []*request) {
 	g := p.newGroup(reqs)
 	g.collectDuty()
 	if len(reqs) == 0 && g.duty.isEmpty() && !(p.servable() && p.core.waiters.size() > 0) {
+		p.blocked = false
 		return
 	}
 	switch err := g.plan(); {
@@ -230,6 +231,7 @@ func (g *group) abandon(err error) {
 	p := g.p
 	p.fail(err)
 	for _, w := range g.dealt {
+		p.deliver.used.Add(-w.bytes)
 		w.items = nil
 		p.core.waiters.finish(w, p.failed.Load())
 	}

@@ -28,6 +28,10 @@ type Limits struct {
 	// MaxLeaseBytes bounds the bytes of items that one lease request gets,
 	// beyond the first item.
 	MaxLeaseBytes int64 // 4 MiB
+	// DeliverBytes bounds the bytes of leased items that callers have got and not
+	// released (LeaseResult.Release), all queues together; leases then get less,
+	// or wait. 0 is no bound, and Release is not needed.
+	DeliverBytes int64 // 0
 	// MaxListBytes bounds the bytes of items in the answer to a list, beyond
 	// the first item.
 	MaxListBytes int64 // 16 MiB

@@ -46,6 +46,7 @@ type partition struct {
 	routes  *routes
 	opening chan struct{} // one token for each partition that may open at a time
 	inbox   *inbox
+	deliver *budget // items that were leased and are not released; its limit may be 0
 
 	// Written by the loop, read by anybody, to choose a partition.
 	ready     atomic.Int64
@@ -67,6 +68,7 @@ type partition struct {
 	lazyAt    int64     // boot time at which an unsynced commit must be synced; 0 is none
 	fullUntil int64     // boot time until which moves to the tail wait, since the disk is full
 	more      bool      // work was left over; look again at once
+	blocked   bool      // somebody waits, but what is delivered must be released first
 	marks     uint64
 	lastUsed  int64
 	idle      bool
@@ -290,6 +292,10 @@ func (p *partition) upkeep() {
 // stand still in suspend and do not see steps of the wall clock.
 const maxNap = 10 * time.Second
 
+// blockedNap is how long a partition waits before it looks again whether items
+// that were delivered have been released.
+const blockedNap = 20 * time.Millisecond
+
 // untilNext returns how long the loop may sleep.
 func (p *partition) untilNext() time.Duration {
 	if p.more {
@@ -306,6 +312,9 @@ func (p *partition) untilNext() time.Duration {
 	}
 	if p.lazyAt != 0 {
 		at(p.lazyAt)
+	}
+	if p.blocked {
+		at(now.Mono + int64(blockedNap))
 	}
 	if d, ok := p.leaseDue.top(); ok {
 		at(max(d.at, p.fullUntil))
@@ -342,7 +351,7 @@ func (p *partition) publish() {
 	p.ready.Store(p.st.Totals.Ready)
 	p.heldItems.Store(p.st.Held())
 	p.heldBytes.Store(p.st.Totals.Bytes)
-	if p.servable() && p.core.waiters.size() > 0 {
+	if p.servable() && !p.blocked && p.core.waiters.size() > 0 {
 		p.inbox.poke()
 	}
 }

@@ -13,6 +13,7 @@ type Queue struct {
 	core     *core
 	limits   *Limits
 	waiting  *atomic.Int64 // lease requests that wait, all queues together
+	deliver  *budget
 	pauser   func(ctx context.Context, q *Queue, paused bool) error
 	finder   func(name string) (*Queue, error)
 	run      runner
@@ -25,7 +26,7 @@ type Queue struct {
 // newQueue makes a queue of its definition; start starts its loops.
 func newQueue(s *Service, d *Definition) *Queue {
 	q := &Queue{
-		core: &core{name: d.Name}, limits: &s.limits, waiting: &s.waiting,
+		core: &core{name: d.Name}, limits: &s.limits, waiting: &s.waiting, deliver: &s.deliver,
 		pauser: s.setPaused, finder: s.Queue, def: d.clone(),
 	}
 	q.core.options.Store(optionsOf(d))
@@ -33,7 +34,7 @@ func newQueue(s *Service, d *Definition) *Queue {
 		p := &partition{
 			key:     PartitionKey{Queue: d.Name, Partition: i, Tag: place.Tag},
 			storage: s.storage(place.Storage), clock: s.clock, limits: &s.limits, events: &s.cfg.Events,
-			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(),
+			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(), deliver: &s.deliver,
 		}
 		p.ahead.budget = &s.ahead
 		q.core.parts = append(q.core.parts, p)
@@ -250,6 +251,7 @@ func (q *Queue) giveBack(ctx context.Context, w *waiter) {
 	}
 	// An error leaves the leases to lapse.
 	_ = q.Retry(context.WithoutCancel(ctx), r)
+	q.deliver.used.Add(-w.bytes)
 	w.items, w.err = nil, errNoItems()
 }
 
@@ -257,7 +259,7 @@ func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return &LeaseResult{Partition: w.partition, Items: w.items}, nil
+	return &LeaseResult{Partition: w.partition, Items: w.items, bytes: w.bytes, deliver: q.deliver}, nil
 }
 
 // placeLease hands a lease request to the partition with the most items that

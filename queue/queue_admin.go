@@ -59,7 +59,7 @@ func (q *Queue) ListScheduled(ctx context.Context, r *ListRequest) ([]Item, erro
 	return q.list(ctx, r, (*partition).listScheduled)
 }
 
-func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, uint64, int) ([]Item, error)) ([]Item, error) {
+func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, uint64, int, int64) ([]Item, error)) ([]Item, error) {
 	if err := q.CheckPartition(r.Partition); err != nil {
 		return nil, err
 	}
@@ -82,9 +82,13 @@ func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, ui
 	if limit == 0 {
 		limit = listLimit
 	}
+	maxBytes := q.limits.MaxListBytes
+	if r.MaxBytes > 0 {
+		maxBytes = min(maxBytes, r.MaxBytes)
+	}
 	var items []Item
 	err := q.call(ctx, p, func() (err error) {
-		items, err = fn(p, from, limit)
+		items, err = fn(p, from, limit, maxBytes)
 		return err
 	})
 	return items, err

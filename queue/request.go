@@ -41,7 +41,15 @@ type LeaseRequest struct {
 type LeaseResult struct {
 	Partition int
 	Items     []Item
+
+	bytes   int64
+	deliver *budget
 }
+
+// Release says that the items are out of the caller's hands, which matters when
+// Limits.DeliverBytes is set. It is called once, by any goroutine; the leases
+// are not touched.
+func (r *LeaseResult) Release() { r.deliver.used.Add(-r.bytes) }
 
 // CompleteRequest completes leased items of one partition, all or none.
 type CompleteRequest struct {
@@ -90,6 +98,9 @@ type ListRequest struct {
 	Pivot string
 	// Limit is the greatest number of items; 0 is 1000.
 	Limit int
+	// MaxBytes is about how many bytes of items are wanted at most, beyond the
+	// first item; 0 is Limits.MaxListBytes.
+	MaxBytes int64
 }
 
 // ImportRequest adds items as they are, with their leases, deadlines and

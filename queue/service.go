@@ -51,6 +51,7 @@ type Service struct {
 	clock   Clock
 	routes  routes
 	ahead   budget
+	deliver budget
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
 
@@ -81,6 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.clock = SystemClock(nil)
 	}
 	s.ahead.limit = s.limits.ReadAheadTotal
+	s.deliver.limit = s.limits.DeliverBytes
 	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag}
 	defs, err := cfg.Meta.Load(ctx)
 	if err != nil {

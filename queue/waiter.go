@@ -23,6 +23,7 @@ type waiter struct {
 	partition int
 	items     []Item
 	bytes     int64
+	allowance int64 // bytes that it may get, set with the first item
 	err       error
 	done      chan struct{}
 }

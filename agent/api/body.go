@@ -49,7 +49,12 @@ func (c *call) readSized(n, limit int64) ([]byte, error) {
 	if n > limit {
 		return nil, c.refuse(limit, tooLarge(limit))
 	}
-	if err := c.reserve(n); err != nil {
+	if n > smallBody {
+		// It is reserved as it arrives: who only says that he will send much
+		// keeps nobody out.
+		return c.readSteps(smallBody, n, limit)
+	}
+	if err := c.reserve(n, n); err != nil {
 		return nil, c.refuse(limit, err)
 	}
 	body := make([]byte, n)
@@ -59,11 +64,15 @@ func (c *call) readSized(n, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// readChunked reads a body of unknown length, in steps that are reserved before
-// they are read.
+// readChunked reads a body of unknown length.
 func (c *call) readChunked(limit int64) ([]byte, error) {
-	size := min(firstRead, limit+1)
-	if err := c.reserve(size); err != nil {
+	return c.readSteps(min(firstRead, limit+1), limit+1, limit)
+}
+
+// readSteps reads a body in steps that are reserved before they are read, the
+// first of size bytes, each as large as all before it, up to end.
+func (c *call) readSteps(size, end, limit int64) ([]byte, error) {
+	if err := c.reserve(size, max(size, c.r.ContentLength)); err != nil {
 		return nil, c.refuse(limit, err)
 	}
 	body := make([]byte, 0, size)
@@ -81,8 +90,11 @@ func (c *call) readChunked(limit int64) ([]byte, error) {
 		if len(body) < cap(body) {
 			continue
 		}
-		size := min(2*int64(cap(body)), limit+1)
-		if err := c.reserve(size - int64(cap(body))); err != nil {
+		if int64(len(body)) == c.r.ContentLength {
+			return body, nil
+		}
+		size := min(2*int64(cap(body)), end)
+		if err := c.reserve(size-int64(cap(body)), max(size, c.r.ContentLength)); err != nil {
 			return nil, c.refuse(limit, err)
 		}
 		body = append(make([]byte, 0, size), body...)
@@ -100,12 +112,10 @@ func (c *call) refuse(limit int64, err error) error {
 	return err
 }
 
-// reserve takes n more bytes of the budget for the call.
-func (c *call) reserve(n int64) error {
-	if c.reserved+n > c.h.budget.Limit() {
-		n += c.reserved // The error names the size of the whole body.
-	}
-	if err := c.h.budget.Reserve(n); err != nil {
+// reserve takes n more bytes of the budget for the call, whose body has whole
+// bytes as far as is known.
+func (c *call) reserve(n, whole int64) error {
+	if err := c.h.budget.Reserve(n, whole); err != nil {
 		return err
 	}
 	c.reserved += n

@@ -25,18 +25,27 @@ func (b *Budget) Limit() int64 { return b.limit }
 // taken.
 func (b *Budget) InFlight() int64 { return b.used.Load() }
 
-// Reserve takes n bytes of the budget, or returns an error of kind
-// queue.ErrOverloaded. It does not wait: a client that comes again later costs
-// nothing, one that waits here with half a body does.
-func (b *Budget) Reserve(n int64) error {
-	if n > b.limit {
+// smallBody is the size up to which a body may use the whole budget. Larger ones
+// leave an eighth of it alone, so that clients with small requests are served
+// while others are slow with large ones.
+const smallBody = 64 << 10
+
+// Reserve takes n bytes of the budget for a body of whole bytes, or returns an
+// error of kind queue.ErrOverloaded. It does not wait: a client that comes again
+// later costs nothing, one that waits here with half a body does.
+func (b *Budget) Reserve(n, whole int64) error {
+	limit := b.limit
+	if whole > smallBody {
+		limit -= limit / 8
+	}
+	if whole > limit {
 		return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
 			"the request is too large for this agent: %d bytes, and at most %d may be in flight;"+
-				" raise memory-limit or send smaller parts", n, b.limit)}
+				" raise memory-limit or send smaller parts", whole, limit)}
 	}
 	for {
 		used := b.used.Load()
-		if used+n > b.limit {
+		if used+n > limit {
 			return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
 				"the agent is busy: %d bytes of requests are in flight, limit %d; try again", used, b.limit)}
 		}

@@ -57,6 +57,7 @@ func queueLease(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
+	defer res.Release()
 	out, err := c.replyFormat()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -13,6 +14,14 @@ import (
 // listPage is how many items are read at a time; the queue gives fewer when
 // their payloads are large.
 const listPage = 1000
+
+const (
+	// listPageBytes bounds the bytes of such a page, beyond its first item.
+	listPageBytes = 512 << 10
+	// listReserve is what a list takes of the budget while it is written: a page
+	// and its encoded form.
+	listReserve = 2 << 20
+)
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
 	return listItems(c, req, (*queue.Queue).List)
@@ -29,6 +38,9 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if err != nil {
 		return err
 	}
+	if err := c.reserve(min(listReserve, c.h.budget.Limit()/4), 0); err != nil {
+		return err
+	}
 	l, err := c.startList(1)
 	if err != nil {
 		return err
@@ -37,7 +49,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if left == 0 {
 		left = defaultListLimit
 	}
-	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot}
+	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot, MaxBytes: listPageBytes}
 	for left != 0 {
 		r.Limit = min(left, listPage) // One below 0 is refused there.
 		items, err := read(q, c.r.Context(), &r)
@@ -77,6 +89,9 @@ func itemMessage(it *queue.Item) *pb.StorageItem {
 	if !it.ID.IsZero() {
 		m.Id = it.ID.String()
 	}
+	if !it.EnqueueAt.IsZero() {
+		m.EnqueueAt = stamp(it.EnqueueAt)
+	}
 	return m
 }
 
@@ -109,7 +124,12 @@ func itemsImport(c *call, req *pb.StorageItemsImportRequest) error {
 		return err
 	}
 	for i := range stored {
-		if err := l.add(itemMessage(&stored[i])); err != nil {
+		m := itemMessage(&stored[i])
+		if stored[i].ID.IsZero() {
+			// Skipped: nothing was stored, and the reply echoes what was given.
+			m.Id, m.CreatedAt = strings.ToValidUTF8(req.Items[i].Id, "\uFFFD"), &timestamppb.Timestamp{}
+		}
+		if err := l.add(m); err != nil {
 			return l.abort(err)
 		}
 	}

@@ -175,7 +175,7 @@ func TestProduceLimitIsConfigurable(t *testing.T) {
 func TestBytesInFlightAreBounded(t *testing.T) {
 	w := newWorld(t, func(o *api.Options, _ *queue.Limits) { o.MaxInFlight = 100_000 })
 	body := "{" + strings.Repeat(" ", 199_998) + "}"
-	tooLarge := "the request is too large for this agent: 200000 bytes, and at most 100000 may be in flight;" +
+	tooLarge := "the request is too large for this agent: 200000 bytes, and at most 87500 may be in flight;" +
 		" raise memory-limit or send smaller parts"
 	w.post("/v1/queues.list", body).refused(t, 454, tooLarge)
 	msg := w.do("POST", "/v1/queues.list", io.MultiReader(strings.NewReader(body))).message(t, 454)
