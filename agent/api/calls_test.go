@@ -207,15 +207,17 @@ func TestClientThatGoesAwayStopsWaiting(t *testing.T) {
 func TestScheduledItems(t *testing.T) {
 	w := newWorld(t)
 	w.create("q")
+	due := time.Now().UTC().Add(time.Hour).Truncate(time.Second) // No fraction to be formatted.
 	w.must("/v1/queue.produce", &pb.QueueProduceRequest{QueueName: "q", RequestTimeout: "1m", Items: []*pb.QueueProduceItem{
-		{Utf8: "later", EnqueueAt: timestamppb.New(time.Now().Add(time.Hour))},
+		{Utf8: "later", EnqueueAt: timestamppb.New(due)},
 		{Utf8: "now", EnqueueAt: timestamppb.New(time.Now().Add(-time.Hour))},
 	}}, nil)
 	a := w.post("/v1/storage/scheduled.list", `{"queue_name":"q"}`)
-	if !bytes.Contains(a.body, []byte(`"payload":"bGF0ZXI="`)) || bytes.Contains(a.body, []byte("enqueue_at")) {
-		t.Errorf("scheduled.list answers %s", a.body)
+	if !bytes.Contains(a.body, []byte(`"payload":"bGF0ZXI="`)) ||
+		!bytes.Contains(a.body, []byte(`"enqueue_at":"`+due.Format(time.RFC3339))) {
+		t.Errorf("scheduled.list answers %s, want %s", a.body, due)
 	}
-	if items := w.items("q"); len(items) != 1 || string(items[0].Payload) != "now" {
+	if items := w.items("q"); len(items) != 1 || string(items[0].Payload) != "now" || items[0].EnqueueAt != nil {
 		t.Errorf("items.list has %v", items)
 	}
 	if s := w.stats("q"); s.Total != 1 || s.Scheduled != 1 {
@@ -443,6 +445,14 @@ func TestImport(t *testing.T) {
 	w.must("/v1/storage/items.import", &pb.StorageItemsImportRequest{QueueName: "q", Items: items[:1]}, &reply)
 	if len(reply.Items) != 1 || len(w.items("q")) != 2 {
 		t.Errorf("a source id that is there: %v", &reply)
+	}
+	// The reply for an item that was skipped is what was given, created in 1970.
+	items[0].Id, items[0].CreatedAt = "of the caller", timestamppb.New(now)
+	reply.Reset()
+	w.must("/v1/storage/items.import", &pb.StorageItemsImportRequest{QueueName: "q", Items: items[:1]}, &reply)
+	items[0].CreatedAt = &timestamppb.Timestamp{}
+	if len(reply.Items) != 1 || !proto.Equal(reply.Items[0], items[0]) {
+		t.Errorf("a source id that is there: %v, want %v", &reply, items[0])
 	}
 	w.create("r")
 	w.produce("r", "x")

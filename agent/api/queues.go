@@ -26,6 +26,9 @@ func readInfo(req *pb.QueueInfo) (queue.Info, error) {
 		ExpireTimeout:       expire,
 		MaxAttempts:         int(req.MaxAttempts),
 		RequestedPartitions: int(req.RequestedPartitions),
+		MaxItems:            req.MaxItems,
+		MaxBytes:            req.MaxBytes,
+		FullPolicy:          queue.FullPolicy(req.FullPolicy),
 	}, nil
 }
 
@@ -69,11 +72,25 @@ func queuesInfo(c *call, req *pb.QueuesInfoRequest) error {
 	if err != nil {
 		return err
 	}
+	f, err := c.replyFormat()
+	if err != nil {
+		return err
+	}
 	info := q.Info()
-	return c.reply(infoMessage(&info))
+	return c.reply(infoReply(f, &info))
 }
 
-// infoMessage returns a queue as clients see it.
+// infoReply returns a queue as a call of Querator answers it: what Querator does
+// not have is left out of JSON, of which its clients refuse what they do not know.
+func infoReply(f format, info *queue.Info) *pb.QueueInfo {
+	m := infoMessage(info)
+	if f == formatJSON {
+		m.MaxItems, m.MaxBytes, m.FullPolicy = 0, 0, ""
+	}
+	return m
+}
+
+// infoMessage returns all of a queue.
 func infoMessage(info *queue.Info) *pb.QueueInfo {
 	return &pb.QueueInfo{
 		QueueName:           info.Name,
@@ -86,6 +103,9 @@ func infoMessage(info *queue.Info) *pb.QueueInfo {
 		MaxAttempts:         int32(info.MaxAttempts),
 		RequestedPartitions: int32(info.RequestedPartitions),
 		Namespace:           systemNamespace,
+		MaxItems:            info.MaxItems,
+		MaxBytes:            info.MaxBytes,
+		FullPolicy:          string(info.FullPolicy),
 	}
 }
 
@@ -102,7 +122,7 @@ func queuesList(c *call, req *pb.QueuesListRequest) error {
 		return err
 	}
 	for i := range infos {
-		if err := l.add(infoMessage(&infos[i])); err != nil {
+		if err := l.add(infoReply(l.f, &infos[i])); err != nil {
 			return l.abort(err)
 		}
 	}

@@ -84,6 +84,7 @@ func routes(o *Options) map[string]*route {
 		"/v1/storage/scheduled.list": plain(limitOther, &pb.StorageItemsListResponse{}, scheduledList),
 
 		"/v1/agent.status": plain(limitOther, &pb.AgentStatusResponse{}, agentStatus),
+		"/v1/agent.audit":  plain(limitOther, &pb.AgentAuditResponse{}, agentAudit),
 	}
 	for what, names := range map[string][]string{
 		"namespace":    {"namespaces.create", "namespaces.update", "namespaces.list", "namespaces.delete"},

@@ -409,7 +409,11 @@ type StorageStatus struct {
 	// Below so many free bytes produce is refused.
 	FloorBytes int64 `protobuf:"varint,6,opt,name=floorBytes,json=floor_bytes,proto3" json:"floorBytes,omitempty"`
 	// Why the place cannot be used; empty if it can.
-	Failure       string `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The file system's free inodes, and below how many of them produce is
+	// refused; 0 and 0 where it does not count them.
+	FreeInodes    int64 `protobuf:"varint,8,opt,name=freeInodes,json=free_inodes,proto3" json:"freeInodes,omitempty"`
+	FloorInodes   int64 `protobuf:"varint,9,opt,name=floorInodes,json=floor_inodes,proto3" json:"floorInodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -491,6 +495,20 @@ func (x *StorageStatus) GetFailure() string {
 		return x.Failure
 	}
 	return ""
+}
+
+func (x *StorageStatus) GetFreeInodes() int64 {
+	if x != nil {
+		return x.FreeInodes
+	}
+	return 0
+}
+
+func (x *StorageStatus) GetFloorInodes() int64 {
+	if x != nil {
+		return x.FloorInodes
+	}
+	return 0
 }
 
 type QueueStatus struct {
@@ -945,6 +963,217 @@ func (x *Usage) GetOpenSegments() int32 {
 	return 0
 }
 
+type AgentAuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all queues.
+	QueueName     string `protobuf:"bytes,1,opt,name=queueName,json=queue_name,proto3" json:"queueName,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentAuditRequest) Reset() {
+	*x = AgentAuditRequest{}
+	mi := &file_agent_pb_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentAuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentAuditRequest) ProtoMessage() {}
+
+func (x *AgentAuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentAuditRequest.ProtoReflect.Descriptor instead.
+func (*AgentAuditRequest) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AgentAuditRequest) GetQueueName() string {
+	if x != nil {
+		return x.QueueName
+	}
+	return ""
+}
+
+type AgentAuditResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the queues' names.
+	Partitions    []*PartitionAudit `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentAuditResponse) Reset() {
+	*x = AgentAuditResponse{}
+	mi := &file_agent_pb_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentAuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentAuditResponse) ProtoMessage() {}
+
+func (x *AgentAuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentAuditResponse.ProtoReflect.Descriptor instead.
+func (*AgentAuditResponse) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AgentAuditResponse) GetPartitions() []*PartitionAudit {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// PartitionAudit is what was found in a partition when its items were counted.
+type PartitionAudit struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	QueueName string                 `protobuf:"bytes,1,opt,name=queueName,json=queue_name,proto3" json:"queueName,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The items that were found, and their payloads and labels with 64 bytes more
+	// for each.
+	Ready     int64   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	Leased    int64   `protobuf:"varint,4,opt,name=leased,proto3" json:"leased,omitempty"`
+	Scheduled int64   `protobuf:"varint,5,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	Moving    int64   `protobuf:"varint,6,opt,name=moving,proto3" json:"moving,omitempty"`
+	Bytes     int64   `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Ledger    *Ledger `protobuf:"bytes,8,opt,name=ledger,proto3" json:"ledger,omitempty"`
+	// What does not agree with the totals and the ledger; empty is good.
+	Differences []string `protobuf:"bytes,9,rep,name=differences,proto3" json:"differences,omitempty"`
+	// Why the partition could not be audited; empty if it was.
+	Failure       string `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionAudit) Reset() {
+	*x = PartitionAudit{}
+	mi := &file_agent_pb_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionAudit) ProtoMessage() {}
+
+func (x *PartitionAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionAudit.ProtoReflect.Descriptor instead.
+func (*PartitionAudit) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PartitionAudit) GetQueueName() string {
+	if x != nil {
+		return x.QueueName
+	}
+	return ""
+}
+
+func (x *PartitionAudit) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PartitionAudit) GetReady() int64 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
+func (x *PartitionAudit) GetLeased() int64 {
+	if x != nil {
+		return x.Leased
+	}
+	return 0
+}
+
+func (x *PartitionAudit) GetScheduled() int64 {
+	if x != nil {
+		return x.Scheduled
+	}
+	return 0
+}
+
+func (x *PartitionAudit) GetMoving() int64 {
+	if x != nil {
+		return x.Moving
+	}
+	return 0
+}
+
+func (x *PartitionAudit) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PartitionAudit) GetLedger() *Ledger {
+	if x != nil {
+		return x.Ledger
+	}
+	return nil
+}
+
+func (x *PartitionAudit) GetDifferences() []string {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *PartitionAudit) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
 var File_agent_pb_agent_proto protoreflect.FileDescriptor
 
 const file_agent_pb_agent_proto_rawDesc = "" +
@@ -980,7 +1209,7 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\vClockStatus\x12,\n" +
 	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x18\n" +
 	"\atrusted\x18\x02 \x01(\bR\atrusted\x12\x12\n" +
-	"\x04boot\x18\x03 \x01(\tR\x04boot\"\xc8\x01\n" +
+	"\x04boot\x18\x03 \x01(\tR\x04boot\"\x8c\x02\n" +
 	"\rStorageStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -991,7 +1220,10 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"totalBytes\x18\x05 \x01(\x03R\vtotal_bytes\x12\x1f\n" +
 	"\n" +
 	"floorBytes\x18\x06 \x01(\x03R\vfloor_bytes\x12\x18\n" +
-	"\afailure\x18\a \x01(\tR\afailure\"\xf3\x01\n" +
+	"\afailure\x18\a \x01(\tR\afailure\x12\x1f\n" +
+	"\n" +
+	"freeInodes\x18\b \x01(\x03R\vfree_inodes\x12!\n" +
+	"\vfloorInodes\x18\t \x01(\x03R\ffloor_inodes\"\xf3\x01\n" +
 	"\vQueueStatus\x12.\n" +
 	"\x04info\x18\x01 \x01(\v2\x1a.queratoredge.v1.QueueInfoR\x04info\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12#\n" +
@@ -1038,7 +1270,27 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\fwrittenBytes\x18\x02 \x01(\x03R\rwritten_bytes\x12\x14\n" +
 	"\x05syncs\x18\x03 \x01(\x03R\x05syncs\x12\x1a\n" +
 	"\bsegments\x18\x04 \x01(\x05R\bsegments\x12#\n" +
-	"\fopenSegments\x18\x05 \x01(\x05R\ropen_segmentsB.Z,github.com/kapetan-io/querator-edge/agent/pbb\x06proto3"
+	"\fopenSegments\x18\x05 \x01(\x05R\ropen_segments\"2\n" +
+	"\x11AgentAuditRequest\x12\x1d\n" +
+	"\tqueueName\x18\x01 \x01(\tR\n" +
+	"queue_name\"U\n" +
+	"\x12AgentAuditResponse\x12?\n" +
+	"\n" +
+	"partitions\x18\x01 \x03(\v2\x1f.queratoredge.v1.PartitionAuditR\n" +
+	"partitions\"\xb4\x02\n" +
+	"\x0ePartitionAudit\x12\x1d\n" +
+	"\tqueueName\x18\x01 \x01(\tR\n" +
+	"queue_name\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x14\n" +
+	"\x05ready\x18\x03 \x01(\x03R\x05ready\x12\x16\n" +
+	"\x06leased\x18\x04 \x01(\x03R\x06leased\x12\x1c\n" +
+	"\tscheduled\x18\x05 \x01(\x03R\tscheduled\x12\x16\n" +
+	"\x06moving\x18\x06 \x01(\x03R\x06moving\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x03R\x05bytes\x12/\n" +
+	"\x06ledger\x18\b \x01(\v2\x17.queratoredge.v1.LedgerR\x06ledger\x12 \n" +
+	"\vdifferences\x18\t \x03(\tR\vdifferences\x12\x18\n" +
+	"\afailure\x18\n" +
+	" \x01(\tR\afailureB.Z,github.com/kapetan-io/querator-edge/agent/pbb\x06proto3"
 
 var (
 	file_agent_pb_agent_proto_rawDescOnce sync.Once
@@ -1052,7 +1304,7 @@ func file_agent_pb_agent_proto_rawDescGZIP() []byte {
 	return file_agent_pb_agent_proto_rawDescData
 }
 
-var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_agent_pb_agent_proto_goTypes = []any{
 	(*AgentStatusRequest)(nil),    // 0: queratoredge.v1.AgentStatusRequest
 	(*AgentStatusResponse)(nil),   // 1: queratoredge.v1.AgentStatusResponse
@@ -1064,27 +1316,32 @@ var file_agent_pb_agent_proto_goTypes = []any{
 	(*PartitionStatus)(nil),       // 7: queratoredge.v1.PartitionStatus
 	(*Ledger)(nil),                // 8: queratoredge.v1.Ledger
 	(*Usage)(nil),                 // 9: queratoredge.v1.Usage
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*QueueInfo)(nil),             // 11: queratoredge.v1.QueueInfo
+	(*AgentAuditRequest)(nil),     // 10: queratoredge.v1.AgentAuditRequest
+	(*AgentAuditResponse)(nil),    // 11: queratoredge.v1.AgentAuditResponse
+	(*PartitionAudit)(nil),        // 12: queratoredge.v1.PartitionAudit
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*QueueInfo)(nil),             // 14: queratoredge.v1.QueueInfo
 }
 var file_agent_pb_agent_proto_depIdxs = []int32{
-	10, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
+	13, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
 	2,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
 	3,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
 	4,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
 	5,  // 4: queratoredge.v1.AgentStatusResponse.storages:type_name -> queratoredge.v1.StorageStatus
 	6,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
 	8,  // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
-	10, // 7: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
-	11, // 8: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
+	13, // 7: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
+	14, // 8: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
 	7,  // 9: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
 	8,  // 10: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
 	9,  // 11: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 12: queratoredge.v1.AgentAuditResponse.partitions:type_name -> queratoredge.v1.PartitionAudit
+	8,  // 13: queratoredge.v1.PartitionAudit.ledger:type_name -> queratoredge.v1.Ledger
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_agent_pb_agent_proto_init() }
@@ -1099,7 +1356,7 @@ func file_agent_pb_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_pb_agent_proto_rawDesc), len(file_agent_pb_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -44,7 +44,15 @@ type QueueInfo struct {
 	// Not used: never filled.
 	Partitions []*PartitionInfo `protobuf:"bytes,10,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	// There is one namespace, _system.
-	Namespace     string `protobuf:"bytes,11,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Namespace string `protobuf:"bytes,11,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// What the queue may hold, all partitions together: items that are ready,
+	// leased or scheduled, and the bytes of their payloads and labels with 64 more
+	// for each item; 0 is no limit.
+	MaxItems int64 `protobuf:"varint,1001,opt,name=maxItems,json=max_items,proto3" json:"maxItems,omitempty"`
+	MaxBytes int64 `protobuf:"varint,1002,opt,name=maxBytes,json=max_bytes,proto3" json:"maxBytes,omitempty"`
+	// What becomes of a produce beyond them: reject (or empty) refuses it,
+	// drop-oldest drops the oldest ready items.
+	FullPolicy    string `protobuf:"bytes,1003,opt,name=fullPolicy,json=full_policy,proto3" json:"fullPolicy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +160,27 @@ func (x *QueueInfo) GetPartitions() []*PartitionInfo {
 func (x *QueueInfo) GetNamespace() string {
 	if x != nil {
 		return x.Namespace
+	}
+	return ""
+}
+
+func (x *QueueInfo) GetMaxItems() int64 {
+	if x != nil {
+		return x.MaxItems
+	}
+	return 0
+}
+
+func (x *QueueInfo) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *QueueInfo) GetFullPolicy() string {
+	if x != nil {
+		return x.FullPolicy
 	}
 	return ""
 }
@@ -407,7 +436,7 @@ var File_agent_pb_queues_proto protoreflect.FileDescriptor
 
 const file_agent_pb_queues_proto_rawDesc = "" +
 	"\n" +
-	"\x15agent/pb/queues.proto\x12\x0fqueratoredge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x03\n" +
+	"\x15agent/pb/queues.proto\x12\x0fqueratoredge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x04\n" +
 	"\tQueueInfo\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x129\n" +
@@ -426,7 +455,11 @@ const file_agent_pb_queues_proto_rawDesc = "" +
 	"partitions\x18\n" +
 	" \x03(\v2\x1e.queratoredge.v1.PartitionInfoR\n" +
 	"partitions\x12\x1c\n" +
-	"\tnamespace\x18\v \x01(\tR\tnamespace\"-\n" +
+	"\tnamespace\x18\v \x01(\tR\tnamespace\x12\x1c\n" +
+	"\bmaxItems\x18\xe9\a \x01(\x03R\tmax_items\x12\x1c\n" +
+	"\bmaxBytes\x18\xea\a \x01(\x03R\tmax_bytes\x12 \n" +
+	"\n" +
+	"fullPolicy\x18\xeb\a \x01(\tR\vfull_policy\"-\n" +
 	"\rPartitionInfo\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\"c\n" +
 	"\x11QueuesListRequest\x12\x14\n" +

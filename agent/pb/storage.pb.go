@@ -37,7 +37,7 @@ type StorageItem struct {
 	CreatedAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=createdAt,json=created_at,proto3" json:"createdAt,omitempty"`
 	// Not used: never filled.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updatedAt,json=updated_at,proto3" json:"updatedAt,omitempty"`
-	// Not used: never filled, ignored by import.
+	// When a scheduled item is due; absent for others. Ignored by import.
 	EnqueueAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=enqueueAt,json=enqueue_at,proto3" json:"enqueueAt,omitempty"`
 	Attempts  int32                  `protobuf:"varint,10,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// Stored by import and returned; the limit that counts is the queue's.
