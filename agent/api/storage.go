@@ -15,6 +15,14 @@ import (
 // their payloads are large.
 const listPage = 1000
 
+const (
+	// listPageBytes bounds the bytes of such a page, beyond its first item.
+	listPageBytes = 512 << 10
+	// listReserve is what a list takes of the budget while it is written: a page
+	// and its encoded form.
+	listReserve = 2 << 20
+)
+
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
 	return listItems(c, req, (*queue.Queue).List)
 }
@@ -30,6 +38,9 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if err != nil {
 		return err
 	}
+	if err := c.reserve(min(listReserve, c.h.budget.Limit()/4), 0); err != nil {
+		return err
+	}
 	l, err := c.startList(1)
 	if err != nil {
 		return err
@@ -38,7 +49,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if left == 0 {
 		left = defaultListLimit
 	}
-	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot}
+	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot, MaxBytes: listPageBytes}
 	for left != 0 {
 		r.Limit = min(left, listPage) // One below 0 is refused there.
 		items, err := read(q, c.r.Context(), &r)
