@@ -38,7 +38,8 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if err != nil {
 		return err
 	}
-	if err := c.reserve(min(listReserve, c.h.budget.Limit()/4), 0); err != nil {
+	size := min(listReserve, c.h.budget.Limit()/4)
+	if err := c.reserve(size, size); err != nil {
 		return err
 	}
 	l, err := c.startList(1)
