@@ -10,5 +10,6 @@
 // closes and opens it again as restarts and reboots would.
 //
 // Random tests print their seed. A test binary that declares an unsigned flag
-// "seed" replays one with -seed=N.
+// "seed" replays one with -seed=N. With the environment variable QUERATOR_LONG
+// they take about ten times as many steps, with -short about half of them.
 package queuetest

@@ -22,10 +22,7 @@ func RunEngine(t *testing.T, open func(t testing.TB) Harness) {
 func RunWrongClock(t *testing.T, open func(t testing.TB) Harness) { runModelIn(t, open, true) }
 
 func runModelIn(t *testing.T, open func(t testing.TB) Harness, wrongClock bool) {
-	seed, steps := Seed(t), 1500
-	if testing.Short() {
-		steps = 400
-	}
+	seed, steps := Seed(t), amount(300, 600, 6000)
 	synctest.Test(t, func(t *testing.T) { runModel(t, open(t), seed, steps, wrongClock) })
 }
 

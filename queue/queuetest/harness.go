@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -47,6 +48,18 @@ func Seed(t testing.TB) uint64 {
 	}
 	t.Logf("replay with -run '^%s$' -seed=%d", t.Name(), seed)
 	return seed
+}
+
+// amount returns how much of something a test does: the most if the environment
+// variable QUERATOR_LONG is set, the least with the flag -short.
+func amount(short, normal, long int) int {
+	switch {
+	case os.Getenv("QUERATOR_LONG") != "":
+		return long
+	case testing.Short():
+		return short
+	}
+	return normal
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)) }

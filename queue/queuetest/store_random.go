@@ -19,11 +19,7 @@ func testRandom(t *testing.T, h Harness) {
 		{driver: p.partition("queue", 0, newTag(1)), rng: rng},
 		{driver: p.partition("queue", 1, newTag(2)), rng: rng},
 	}
-	steps := 4000
-	if testing.Short() {
-		steps = 800
-	}
-	for step := range steps {
+	for step := range amount(500, 1200, 12_000) {
 		drivers[rng.IntN(2)].step()
 		switch rng.IntN(200) {
 		case 0:

@@ -13,8 +13,8 @@ import (
 func testManyCommits(t *testing.T, h Harness) {
 	rng := newRand(3)
 	d := newDriver(t, h)
-	for n := range 4000 {
-		d.commit(change{items: []queue.Item{bigItem(rng, n, rng.IntN(16_000))}, lazy: n%100 != 0})
+	for n := range amount(2000, 2000, 8000) {
+		d.commit(change{items: []queue.Item{bigItem(rng, n, rng.IntN(32_000))}, lazy: n%100 != 0})
 		if n%3 == 2 {
 			a := d.lease(1, false)
 			d.commit(change{removed: a, lazy: true})
@@ -34,16 +34,16 @@ func testManyCommits(t *testing.T, h Harness) {
 func testManyItems(t *testing.T, h Harness) {
 	d := newDriver(t, h)
 	list := items(5000)
-	for range 60 {
+	for range amount(30, 30, 120) {
 		d.commit(change{items: list, lazy: true})
 	}
 	t.Logf("%d items over spans %d to %d", len(d.held), queue.Span(d.st.Totals.Cursor), queue.Span(d.st.Next-1))
 	d.p.restart()
 	a := d.lease(70_000, true)
 	d.commit(change{removed: a, lazy: true})
-	b := d.lease(100_000, false)
+	b := d.lease(60_000, false)
 	d.p.restart()
-	d.commit(change{removed: b[:99_000], lazy: true})
+	d.commit(change{removed: b[:59_000], lazy: true})
 	d.verify()
 	d.commit(change{cursor: d.st.Next - 2000})
 	d.p.finish()
