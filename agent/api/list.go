@@ -26,7 +26,9 @@ type list struct {
 	field   protowire.Number
 	buf     []byte
 	count   int
-	started bool // the head of the reply has been sent
+	// reserved is how many bytes of the buffer are in the budget already.
+	reserved int64
+	started  bool // the head of the reply has been sent
 }
 
 // startList begins a list in the format that the client wants; field is the
@@ -45,7 +47,6 @@ func (l *list) add(m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	before := cap(l.buf)
 	switch {
 	case l.f == formatProtobuf:
 		l.buf = protowire.AppendTag(l.buf, l.field, protowire.BytesType)
@@ -57,7 +58,10 @@ func (l *list) add(m proto.Message) error {
 	}
 	l.buf = append(l.buf, data...)
 	l.count++
-	l.c.take(int64(cap(l.buf) - before))
+	if n := int64(cap(l.buf)) - l.reserved; n > 0 {
+		l.c.take(n)
+		l.reserved += n
+	}
 	if len(l.buf) < listChunk {
 		return nil
 	}

@@ -20,7 +20,7 @@ const (
 	listPageBytes = 512 << 10
 	// listReserve is what a list takes of the budget while it is written: a page
 	// and its encoded form.
-	listReserve = 2 << 20
+	listReserve = 4 << 20
 )
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
@@ -46,6 +46,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if err != nil {
 		return err
 	}
+	l.reserved = size
 	left := int(req.Limit)
 	if left == 0 {
 		left = defaultListLimit
