@@ -21,11 +21,11 @@ const (
 // When something fails after the first part has gone out, the connection is
 // closed, which is the only way left to say so.
 type list struct {
-	c       *call
-	f       format
-	field   protowire.Number
-	buf     []byte
-	count   int
+	c     *call
+	f     format
+	field protowire.Number
+	buf   []byte
+	count int
 	// reserved is how many bytes of the buffer are in the budget already.
 	reserved int64
 	started  bool // the head of the reply has been sent
