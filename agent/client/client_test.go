@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,7 +130,12 @@ func TestErrorKinds(t *testing.T) {
 		{454, "request timeout; no items are in the queue, try again", client.ErrEmpty},
 		{454, "queue is overloaded; try again later", client.ErrTryAgain},
 		{454, "partition not available; partition '0' is failing, retry again", client.ErrTryAgain},
-		{454, "the disk is full", client.ErrFull},
+		{454, "the disk is full: /data has 1 bytes free, needs 2", client.ErrFull},
+		{454, "queue is full; it holds 3 items, max_items is 3; try again later", client.ErrFull},
+		{454, "too many scheduled items; try again when some are due", client.ErrFull},
+		{454, "cannot open /data is full/too many", client.ErrTryAgain},
+		{454, "the agent is busy: 60 bytes of requests are in flight, limit 100; try again", client.ErrTryAgain},
+		{454, "the request is too large for this agent: 101 bytes, and at most 100 may be in flight", client.ErrInvalid},
 		{455, "proto: syntax error", client.ErrInvalid},
 		{500, "Internal Error", client.ErrInternal},
 		{501, "no such method; /v1/foo", client.ErrUnsupported},
@@ -220,8 +226,10 @@ func TestRequests(t *testing.T) {
 		}, new(pb.QueueExtendRequest), `{"queue_name":"q","partition":1,"request_timeout":"1m0s","ids":["a","b"],"lease_timeout":"1m0s"}`},
 		{"/v1/queues.create", func(c *client.Client) error {
 			return c.CreateQueue(t.Context(), client.QueueInfo{Name: "q", LeaseTimeout: time.Minute, ExpireTimeout: time.Hour,
-				MaxAttempts: 3, DeadQueue: "d", Reference: "r", Partitions: 1<<31 - 1})
-		}, new(pb.QueueInfo), `{"queue_name":"q","dead_queue":"d","reference":"r","lease_timeout":"1m0s","expire_timeout":"1h0m0s","max_attempts":3,"requested_partitions":2147483647}`},
+				MaxAttempts: 3, DeadQueue: "d", Reference: "r", Partitions: 1<<31 - 1, MaxItems: 4, MaxBytes: 1 << 40,
+				FullPolicy: client.FullDropOldest})
+		}, new(pb.QueueInfo), `{"queue_name":"q","dead_queue":"d","reference":"r","lease_timeout":"1m0s","expire_timeout":"1h0m0s","max_attempts":3,"requested_partitions":2147483647,` +
+			`"max_items":"4","max_bytes":"1099511627776","full_policy":"drop-oldest"}`},
 		{"/v1/queue.clear", func(c *client.Client) error {
 			return c.ClearQueue(t.Context(), "q", client.ClearOptions{Ready: true, Scheduled: true, Destructive: true})
 		}, new(pb.QueueClearRequest), `{"queue_name":"q","scheduled":true,"queue":true,"destructive":true}`},
@@ -280,4 +288,35 @@ func compactJSON(t *testing.T, m proto.Message) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+func TestAnswersOfOurOwn(t *testing.T) {
+	c := &client.Client{Socket: serveUnix(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v1/queues.info":
+			answer(w, 200, &pb.QueueInfo{QueueName: "q", MaxItems: 3, MaxBytes: 1 << 40})
+		case "/v1/agent.audit":
+			var req pb.AgentAuditRequest
+			decode(t, r, &req)
+			answer(w, 200, &pb.AgentAuditResponse{Partitions: []*pb.PartitionAudit{
+				{QueueName: req.QueueName, Partition: 1, Ready: 2, Leased: 3, Scheduled: 4, Moving: 5, Bytes: 6,
+					Ledger: &pb.Ledger{Produced: 14}},
+				{QueueName: req.QueueName, Differences: []string{"x"}},
+				{QueueName: req.QueueName, Failure: "y"},
+			}})
+		}
+	}))}
+	info, err := c.QueueInfo(t.Context(), "q")
+	if err != nil || info.MaxItems != 3 || info.MaxBytes != 1<<40 || info.FullPolicy != client.FullReject {
+		t.Errorf("info: %+v, %v", info, err)
+	}
+	found, err := c.Audit(t.Context(), "q")
+	if err != nil || len(found) != 3 || !found[0].OK() || found[1].OK() || found[2].OK() {
+		t.Fatalf("audit: %+v, %v", found, err)
+	}
+	want := client.PartitionAudit{Queue: "q", Partition: 1, Ready: 2, Leased: 3, Scheduled: 4, Moving: 5, Bytes: 6,
+		Ledger: client.Ledger{Produced: 14}}
+	if !reflect.DeepEqual(found[0], want) {
+		t.Errorf("audit: %+v, want %+v", found[0], want)
+	}
 }

@@ -81,7 +81,9 @@ func kindOf(code int, message string) error {
 		switch {
 		case strings.Contains(message, "no items are in the queue"):
 			return ErrEmpty
-		case strings.Contains(message, "full"), strings.HasPrefix(message, "too many"), strings.Contains(message, "no room"):
+		case strings.HasPrefix(message, "the request is too large"):
+			return ErrInvalid // It is too large at any time.
+		case isFull(message):
 			return ErrFull
 		}
 		return ErrTryAgain
@@ -91,6 +93,17 @@ func kindOf(code int, message string) error {
 		return ErrUnsupported
 	}
 	return ErrInternal
+}
+
+// isFull reports whether an answer with code 454 says that there is no room for items. It has to know the message of
+// every error of kind queue.ErrFull; a test of the command line enumerates them.
+func isFull(message string) bool {
+	for _, begin := range []string{"the disk is full", "the memory store is full", "queue is full", "too many "} {
+		if strings.HasPrefix(message, begin) {
+			return true
+		}
+	}
+	return false
 }
 
 // kindOfRefusal tells the kinds apart that share code 400.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -23,10 +24,22 @@ type QueueInfo struct {
 	Reference string `json:"reference"`
 	// Partitions is the number of partitions that was asked for.
 	Partitions int `json:"requested_partitions"`
+	// MaxItems and MaxBytes bound what the queue holds, all partitions together: items that are ready, leased or
+	// scheduled, and the bytes of their payloads and labels with 64 more for each item. 0 is no limit.
+	MaxItems int64 `json:"max_items"`
+	MaxBytes int64 `json:"max_bytes"`
+	// FullPolicy says what becomes of a produce beyond them; empty is FullReject.
+	FullPolicy string `json:"full_policy"`
 	// CreatedAt and UpdatedAt are the agent's to set.
 	CreatedAt time.Time `json:"created_at,omitzero"`
 	UpdatedAt time.Time `json:"updated_at,omitzero"`
 }
+
+// The values of QueueInfo.FullPolicy.
+const (
+	FullReject     = "reject"      // The produce fails with ErrFull.
+	FullDropOldest = "drop-oldest" // The oldest ready items are dropped until there is room.
+)
 
 // MarshalJSON writes durations as strings, as 1m0s.
 func (q QueueInfo) MarshalJSON() ([]byte, error) {
@@ -84,7 +97,7 @@ func (c *Client) CreateQueue(ctx context.Context, q QueueInfo) error {
 }
 
 // UpdateQueue changes a queue's options. LeaseTimeout, ExpireTimeout and Partitions are kept where they are 0;
-// MaxAttempts, DeadQueue and Reference are always replaced.
+// MaxAttempts, DeadQueue, Reference, MaxItems, MaxBytes and FullPolicy are always replaced.
 func (c *Client) UpdateQueue(ctx context.Context, q QueueInfo) error {
 	return c.call(ctx, "/v1/queues.update", queueToWire(q), nil)
 }
@@ -173,6 +186,7 @@ func queueToWire(q QueueInfo) *pb.QueueInfo {
 	w := &pb.QueueInfo{
 		QueueName: q.Name, DeadQueue: q.DeadQueue, Reference: q.Reference,
 		MaxAttempts: int32(clampInt(q.MaxAttempts)), RequestedPartitions: int32(clampInt(q.Partitions)),
+		MaxItems: q.MaxItems, MaxBytes: q.MaxBytes, FullPolicy: q.FullPolicy,
 	}
 	if q.LeaseTimeout != 0 {
 		w.LeaseTimeout = q.LeaseTimeout.String()
@@ -188,6 +202,7 @@ func queueFromWire(w *pb.QueueInfo) QueueInfo {
 		Name: w.QueueName, DeadQueue: w.DeadQueue, Reference: w.Reference,
 		LeaseTimeout: parseDuration(w.LeaseTimeout), ExpireTimeout: parseDuration(w.ExpireTimeout),
 		MaxAttempts: int(w.MaxAttempts), Partitions: int(w.RequestedPartitions),
+		MaxItems: w.MaxItems, MaxBytes: w.MaxBytes, FullPolicy: cmp.Or(w.FullPolicy, FullReject),
 		CreatedAt: fromTimestamp(w.CreatedAt), UpdatedAt: fromTimestamp(w.UpdatedAt),
 	}
 }

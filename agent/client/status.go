@@ -52,8 +52,11 @@ type StorageStatus struct {
 	Free   int64  `json:"free_bytes"`
 	Total  int64  `json:"total_bytes"`
 	// Floor is how many free bytes there have to be for produce.
-	Floor   int64  `json:"floor_bytes"`
-	Failure string `json:"failure,omitempty"`
+	Floor int64 `json:"floor_bytes"`
+	// FreeInodes and FloorInodes are the same for inodes; both are 0 where the file system does not count them.
+	FreeInodes  int64  `json:"free_inodes"`
+	FloorInodes int64  `json:"floor_inodes"`
+	Failure     string `json:"failure,omitempty"`
 }
 
 // QueueStatus is a queue with its exact figures.
@@ -73,7 +76,9 @@ type PartitionStatus struct {
 	Leased       int64 `json:"leased"`
 	Scheduled    int64 `json:"scheduled"`
 	HeldForClock int64 `json:"held_for_clock"`
-	// Bytes are those of payloads and labels.
+	// Moving are the items on their way to another queue: held, and neither ready nor leased.
+	Moving int64 `json:"moving"`
+	// Bytes are those of payloads and labels, and 64 more for each item.
 	Bytes            int64         `json:"bytes"`
 	AverageAge       time.Duration `json:"average_age"`
 	AverageLeaseLeft time.Duration `json:"average_lease_left"`
@@ -150,7 +155,7 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	for _, st := range w.Storages {
 		s.Storages = append(s.Storages, StorageStatus{
 			Name: st.Name, Driver: st.Driver, Dir: st.Dir, Free: st.FreeBytes, Total: st.TotalBytes,
-			Floor: st.FloorBytes, Failure: st.Failure,
+			Floor: st.FloorBytes, FreeInodes: st.FreeInodes, FloorInodes: st.FloorInodes, Failure: st.Failure,
 		})
 	}
 	for _, q := range w.Queues {
@@ -169,7 +174,7 @@ func queueStatusFromWire(w *pb.QueueStatus) QueueStatus {
 	for _, p := range w.Partitions {
 		q.Partitions = append(q.Partitions, PartitionStatus{
 			Partition: int(p.Partition), Ready: p.Ready, Leased: p.Leased, Scheduled: p.Scheduled,
-			HeldForClock: p.HeldForClock, Bytes: p.Bytes, AverageAge: parseDuration(p.AverageAge),
+			HeldForClock: p.HeldForClock, Moving: p.Moving, Bytes: p.Bytes, AverageAge: parseDuration(p.AverageAge),
 			AverageLeaseLeft: parseDuration(p.AverageLeaseLeft), Ledger: ledgerFromWire(p.Ledger),
 			Usage: Usage{
 				Disk: p.Usage.GetDiskBytes(), Written: p.Usage.GetWrittenBytes(), Syncs: p.Usage.GetSyncs(),

@@ -18,7 +18,7 @@ type StoredItem struct {
 	LeaseDeadline  time.Time `json:"lease_deadline,omitzero"`
 	ExpireDeadline time.Time `json:"expire_deadline,omitzero"`
 	CreatedAt      time.Time `json:"created_at,omitzero"`
-	// EnqueueAt is when a scheduled item becomes due; zero if it is not scheduled or the agent does not tell.
+	// EnqueueAt is when a scheduled item becomes due; zero if it is not scheduled. ImportItems does not take it.
 	EnqueueAt time.Time `json:"enqueue_at,omitzero"`
 	Attempts  int       `json:"attempts,omitempty"`
 	// MaxAttempts is kept and has no effect: the limit is the queue's.
