@@ -19,7 +19,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown key", "memory_limit = 1", `1: memory_limit: unknown key; did you mean memory-limit?`},
 		{"unknown key in a table", "[shutdown]\n\nafter = 1", `3: shutdown.after: unknown key; known here: timeout`},
 		{"unknown table", "[clocks]\ntrust = \"ntp\"", `1: clocks: unknown key; did you mean clock?`},
-		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown`},
+		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage`},
 		{"unknown key of an element", "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\nnam = 1", `5: queue[1].nam: unknown key; did you mean name?`},
 
 		{"size", "memory-limit = \"64 MB\"", `1: memory-limit: "64 MB" is not a size; use a number of bytes or a string such as "64MiB", "5MB" or "512KiB"`},
@@ -40,6 +40,13 @@ func TestBadInput(t *testing.T) {
 		{"trust", "clock.trust = \"never\"", `1: clock.trust: "never" is not known; allowed: auto, ntp, always`},
 		{"relative path", "data-dir = \"data\"", `1: data-dir: "data" is a relative path; use an absolute path, or leave it empty for the default`},
 		{"path with a zero byte", "data-dir = \"/a\\u0000b\"", `1: data-dir: "/a\x00b" contains a control character; use a printable path`},
+
+		{"min-free too small", "storage.min-free = \"8388607\"", `1: storage.min-free: 8388607B is out of range; allowed: 8MiB to 1024GiB`},
+		{"negative inodes", "[storage]\nmin-free-inodes = -1", `2: storage.min-free-inodes: -1 is out of range; allowed: 0 to 1000000000`},
+		{"quota", "[[queue]]\nname = \"q\"\nmax-items = -1\nmax-bytes = -1\nfull-policy = \"\"",
+			`3: queue[0].max-items: -1 is out of range; allowed: 0 to 2147483647
+4: queue[0].max-bytes: -1B is out of range; allowed: 0B to 1048576GiB
+5: queue[0].full-policy: "" is not known; allowed: reject, drop-oldest`},
 
 		{"mode as a number", "socket.mode = 0o660", `1: socket.mode: 432 is not a permission; use an octal string such as "0660"`},
 		{"mode not octal", "socket.mode = \"0680\"", `1: socket.mode: "0680" is not a permission; use an octal string such as "0660"`},
@@ -90,7 +97,7 @@ func TestBadInput(t *testing.T) {
 
 		{"several, in order of place", "log-level = \"x\"\nbad = 1\n[limits]\nmax-connections = 0\nread-timeout = 1\n[clock]\ntrust = \"\"",
 			`1: log-level: "x" is not known; allowed: debug, info, warn, error
-2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown
+2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage
 4: limits.max-connections: 0 is out of range; allowed: 1 to 65536
 5: limits.read-timeout: 1 is not a duration; use a string with a unit, such as "30s", "500ms" or "1h30m"
 7: clock.trust: "" is not known; allowed: auto, ntp, always`},

@@ -26,7 +26,8 @@ type Config struct {
 	Durability        Durability         `toml:"durability"`
 	Clock             Clock              `toml:"clock"`
 	Shutdown          Shutdown           `toml:"shutdown"`
-	// Further tables go here, and behind [shutdown] in querator.toml; doc.go says what else a table needs.
+	Storage           Storage            `toml:"storage"`
+	// Further tables go here, and behind [storage] in querator.toml; doc.go says what else a table needs.
 }
 
 // Socket says where local processes reach the agent, and who may connect.
@@ -105,6 +106,12 @@ type Queue struct {
 	Reference string `toml:"reference"`
 	// RequestedPartitions is the number of partitions, at least 1.
 	RequestedPartitions int `toml:"requested-partitions"`
+	// MaxItems is how many items the queue may hold, all partitions together; 0: no limit.
+	MaxItems int `toml:"max-items"`
+	// MaxBytes is how many bytes of payloads and labels, and 64 more for each item, it may hold; 0: no limit.
+	MaxBytes Size `toml:"max-bytes"`
+	// FullPolicy is PolicyReject or PolicyDropOldest.
+	FullPolicy string `toml:"full-policy"`
 }
 
 // Partition bounds one partition of a queue.
@@ -136,6 +143,29 @@ type Shutdown struct {
 	// Timeout is how long requests in progress may take to finish.
 	Timeout time.Duration `toml:"timeout"`
 }
+
+// Storage says what is left alone on every disk that items are kept on. Below it produce is refused; lease and
+// complete go on, and need that room.
+type Storage struct {
+	// MinFree is in bytes; 0: 1 % of the file system, at least 8 MiB and at most 256 MiB.
+	MinFree Size `toml:"min-free,empty"`
+	// MinFreeInodes is a number of inodes; 0: they are not looked at.
+	MinFreeInodes int `toml:"min-free-inodes"`
+}
+
+// Floor returns how many bytes stay free of a file system with so many in all.
+func (s *Storage) Floor(total int64) int64 {
+	if s.MinFree > 0 {
+		return int64(s.MinFree)
+	}
+	return min(max(total/100, int64(leastMinFree)), int64(mostMinFree))
+}
+
+// Values of Queue.FullPolicy: what becomes of a produce for which the queue has no room.
+const (
+	PolicyReject     = "reject"      // It is refused.
+	PolicyDropOldest = "drop-oldest" // The oldest ready items go.
+)
 
 // Drivers of a storage.
 const (

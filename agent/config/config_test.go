@@ -254,3 +254,22 @@ func lineOf(t *testing.T, s config.Setting) int {
 	}
 	return line
 }
+
+func TestFloor(t *testing.T) {
+	for _, test := range []struct {
+		minFree config.Size
+		total   config.Size
+		want    config.Size
+	}{
+		{0, 32 * config.MiB, 8 * config.MiB},
+		{0, 10000 * config.MiB, 100 * config.MiB},
+		{0, 32 * config.GiB, 256 * config.MiB},
+		{0, 0, 8 * config.MiB},
+		{64 * config.MiB, 32 * config.MiB, 64 * config.MiB},
+	} {
+		s := config.Storage{MinFree: test.minFree}
+		if got := s.Floor(int64(test.total)); got != int64(test.want) {
+			t.Errorf("min-free %s of %s: %d, want %s", test.minFree, test.total, got, test.want)
+		}
+	}
+}

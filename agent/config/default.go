@@ -53,6 +53,13 @@ const (
 	defaultCommitDelay = 0
 	// Well within the 90 s that systemd gives a unit to stop.
 	defaultShutdownTimeout = 10 * time.Second
+
+	// The least is what leasing and completing everything may need, so a small disk gives up more than the share
+	// of 1 %. The most is enough for the logs and updates of the other programs on a large one.
+	leastMinFree = 8 * MiB
+	mostMinFree  = 256 * MiB
+	// A segment of items is about seven files; the rest is for the other programs.
+	defaultMinFreeInodes = 1000
 )
 
 // Default returns the settings that hold without any file.
@@ -85,6 +92,7 @@ func Default() Config {
 		Durability: Durability{CommitDelay: defaultCommitDelay},
 		Clock:      Clock{Trust: TrustAuto},
 		Shutdown:   Shutdown{Timeout: defaultShutdownTimeout},
+		Storage:    Storage{MinFreeInodes: defaultMinFreeInodes},
 	}
 }
 
@@ -100,5 +108,6 @@ func DefaultQueue() Queue {
 		LeaseTimeout:        defaultLeaseTimeout,
 		ExpireTimeout:       defaultExpireTimeout,
 		RequestedPartitions: defaultPartitions,
+		FullPolicy:          PolicyReject,
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,12 +32,16 @@ const (
 	minLeaseSync     = 10 * time.Millisecond
 	maxCommitDelay   = time.Second
 	maxShutdown      = 10 * time.Minute
+	maxMinFree       = 1024 * GiB
+	maxMinFreeInodes = 1000000000
 
 	// Bounds of the API for a queue.
 	maxNameBytes      = 512
 	maxDeadNameBytes  = 500
 	maxReferenceBytes = 2000
 	maxAttempts       = 65536
+	maxItems          = math.MaxInt32
+	maxBytes          = 1024 * 1024 * GiB
 	minQueueTimeout   = time.Microsecond
 	maxQueueTimeout   = 10 * 365 * 24 * time.Hour
 
@@ -66,6 +71,10 @@ func (c *Config) problems() Errors {
 	k.duration("durability.commit-delay", c.Durability.CommitDelay, 0, maxCommitDelay)
 	k.oneOf("clock.trust", c.Clock.Trust, TrustAuto, TrustNTP, TrustAlways)
 	k.duration("shutdown.timeout", c.Shutdown.Timeout, time.Second, maxShutdown)
+	if c.Storage.MinFree != 0 {
+		k.size("storage.min-free", c.Storage.MinFree, leastMinFree, maxMinFree)
+	}
+	k.count("storage.min-free-inodes", c.Storage.MinFreeInodes, 0, maxMinFreeInodes)
 	return k.found
 }
 
@@ -193,6 +202,9 @@ func (q *Queue) check(k *checker, key, deadOfDead string) {
 		k.add(key+".reference", fmt.Sprintf("has %d bytes", len(q.Reference)), fmt.Sprintf("allowed: up to %d", maxReferenceBytes))
 	}
 	k.count(key+".requested-partitions", q.RequestedPartitions, 1, maxPartitions)
+	k.count(key+".max-items", q.MaxItems, 0, maxItems)
+	k.size(key+".max-bytes", q.MaxBytes, 0, maxBytes)
+	k.oneOf(key+".full-policy", q.FullPolicy, PolicyReject, PolicyDropOldest)
 }
 
 // checker gathers what is out of bounds.
