@@ -169,6 +169,7 @@ func (a *Agent) createQueues(ctx context.Context) error {
 			err := a.service.Create(ctx, queue.Info{
 				Name: c.Name, DeadQueue: c.DeadQueue, Reference: c.Reference, LeaseTimeout: c.LeaseTimeout,
 				ExpireTimeout: c.ExpireTimeout, MaxAttempts: c.MaxAttempts, RequestedPartitions: c.RequestedPartitions,
+				MaxItems: int64(c.MaxItems), MaxBytes: int64(c.MaxBytes), FullPolicy: queue.FullPolicy(c.FullPolicy),
 			})
 			if err != nil && !errors.Is(err, queue.ErrDuplicate) {
 				return fmt.Errorf("queue %q of the configuration: %w", c.Name, err)

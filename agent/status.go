@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime/metrics"
 	"strings"
-	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -29,27 +28,30 @@ func (a *Agent) status(_ context.Context, s *pb.AgentStatusResponse) {
 	}
 	s.Connections = &pb.ConnectionStatus{Open: int32(a.conns.Load()), Limit: int32(a.cfg.Limits.MaxConnections)}
 	s.Clock = &pb.ClockStatus{Now: timestamppb.New(a.clock.Now()), Trusted: a.clock.Trusted(), Boot: a.clock.Boot()}
-	s.Storages = append(s.Storages, place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir))
+	s.Storages = append(s.Storages, a.place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir))
 	for i := range a.cfg.PartitionStorages {
 		p := &a.cfg.PartitionStorages[i]
-		s.Storages = append(s.Storages, place(p.Name, p.Driver, p.StorageDir))
+		s.Storages = append(s.Storages, a.place(p.Name, p.Driver, p.StorageDir))
 	}
 }
 
-// place tells of one storage.
-func place(name, driver, dir string) *pb.StorageStatus {
+// place tells of one storage. That of the definitions, which has no name, has no
+// floor: a definition is small.
+func (a *Agent) place(name, driver, dir string) *pb.StorageStatus {
 	s := &pb.StorageStatus{Name: name, Driver: driver}
 	if driver == config.DriverMemory {
 		return s
 	}
-	s.Dir = dir
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
+	s.Dir, s.FloorBytes = dir, a.stores.floors[name]
+	d, err := diskOf(dir)
+	if err != nil {
 		s.Failure = err.Error()
 		return s
 	}
-	s.FreeBytes = int64(fs.Bavail) * int64(fs.Bsize)
-	s.TotalBytes = int64(fs.Blocks) * int64(fs.Bsize)
+	s.FreeBytes, s.TotalBytes = d.free, d.total
+	if d.hasInodes && name != "" {
+		s.FreeInodes, s.FloorInodes = d.freeInodes, int64(a.cfg.Storage.MinFreeInodes)
+	}
 	return s
 }
 

@@ -14,11 +14,13 @@ import (
 type stores struct {
 	meta  queue.MetaStore
 	named []queue.NamedStorage
+	// floors are how many bytes stay free, by the names of the storages.
+	floors map[string]int64
 }
 
 // openStores opens all places of the configuration, or none.
 func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events) (*stores, error) {
-	s := &stores{}
+	s := &stores{floors: make(map[string]int64)}
 	var err error
 	switch cfg.QueueStorage.Driver {
 	case config.DriverMemory:
@@ -33,7 +35,8 @@ func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events
 	}
 	for i := range cfg.PartitionStorages {
 		p := &cfg.PartitionStorages[i]
-		st, err := openStorage(cfg, p, clock, events)
+		s.floors[p.Name] = cfg.Storage.Floor(diskSize(p.StorageDir))
+		st, err := openStorage(cfg, p, s.floors[p.Name], clock, events)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("partition storage %q: %w", p.Name, err), s.close())
 		}
@@ -42,15 +45,19 @@ func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events
 	return s, nil
 }
 
-// openStorage opens one place. The places share a quarter of the memory limit
-// for their databases.
-func openStorage(cfg *config.Config, p *config.PartitionStorage, clock queue.Clock, events badgerstore.Events) (queue.Storage, error) {
+// openStorage opens one place, of which floor bytes stay free. The places share a
+// quarter of the memory limit for their databases.
+func openStorage(cfg *config.Config, p *config.PartitionStorage, floor int64, clock queue.Clock, events badgerstore.Events) (queue.Storage, error) {
 	share := int64(cfg.MemoryLimit) / 4 / int64(len(cfg.PartitionStorages))
 	if p.Driver == config.DriverMemory {
 		return memstore.New(memstore.Options{Boot: clock.Boot(), MaxBytes: share}), nil
 	}
+	inodes := int64(cfg.Storage.MinFreeInodes)
+	if inodes == 0 {
+		inodes = -1 // Options take 0 for their default.
+	}
 	return badgerstore.New(badgerstore.Options{
-		Dir: p.StorageDir, Boot: clock.Boot(), MemoryBudget: share, Events: events,
+		Dir: p.StorageDir, Boot: clock.Boot(), MemoryBudget: share, Events: events, MinFree: floor, MinFreeInodes: inodes,
 	})
 }
 
