@@ -77,6 +77,14 @@ func (a *Agent) engineEvents() queue.Events {
 					Msg("dead items wait for a dead queue that is not there; create it, or update the queue without it")
 			}
 		},
+		Quarantined: func(q queue.Quarantine) {
+			e := a.log.Error().Str("queue", q.Queue).Int("partition", q.Partition).Int("items", q.Items)
+			if q.Items > 0 {
+				e = e.Str("first", q.First.String()).Str("last", q.Last.String())
+			}
+			e.Str("path", q.Path).Err(q.Err).
+				Msg("stored data is damaged; what cannot be read was given up and counts as quarantined, the rest is served")
+		},
 	}
 }
 

@@ -49,6 +49,9 @@ func checkPartition(s *Storage, dir string) error {
 	if err := p.recover(); err != nil {
 		return err
 	}
+	if len(p.found) > 0 {
+		return p.found[0]
+	}
 	return (&checker{partition: p}).run()
 }
 
@@ -81,7 +84,7 @@ func headerOf(dir string) (h segmentHeader, err error) {
 	if !c.manifest {
 		return h, corrupt(nil, "%s holds no database", dir)
 	}
-	d, err := openSealed(dir)
+	d, err := openSealed(dir, true)
 	if err != nil {
 		return h, err
 	}

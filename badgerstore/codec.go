@@ -214,3 +214,5 @@ func varintLen(v uint64) int {
 func appendString(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
+
+func leUint32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }

@@ -140,6 +140,20 @@ func (d *database) blockBefore(seq uint64) (first uint64, found bool) {
 	return keyNumber(letterBlock, it.Item().Key())
 }
 
+// blockAfter returns the first sequence number of the first block that begins
+// behind seq.
+func (d *database) blockAfter(seq uint64) (first uint64, found bool) {
+	txn := d.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letterBlock}})
+	defer it.Close()
+	it.Seek(blockKey(seq + 1))
+	if !it.Valid() {
+		return 0, false
+	}
+	return keyNumber(letterBlock, it.Item().Key())
+}
+
 // contents says what kinds of files a segment's directory holds.
 type contents struct {
 	manifest bool
@@ -171,6 +185,11 @@ func inspect(dir string) (contents, error) {
 		case (ext == ".mem" || ext == ".vlog") && info.Size() == 0:
 			if err := os.Remove(path); err != nil {
 				return c, unavailable(err, "cannot remove the empty file %s", path)
+			}
+		case e.Name() == "DISCARD" && info.Size() != 1<<20:
+			// Statistics for what we never do; Badger makes them anew.
+			if err := os.Remove(path); err != nil {
+				return c, unavailable(err, "cannot remove the damaged file %s", path)
 			}
 		case ext == ".mem":
 			c.data, c.mem = true, max(c.mem, info.Size())

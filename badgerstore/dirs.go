@@ -1,10 +1,12 @@
 package badgerstore
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +20,7 @@ const (
 
 	partitionSuffix = "-partition"
 	removedSuffix   = ".removed"
+	repairSuffix    = ".repair"
 	stalePart       = ".stale-"
 	quarantineName  = "quarantine"
 )
@@ -85,17 +88,113 @@ func discardDir(dir string) error {
 	return os.RemoveAll(gone)
 }
 
-// removeLeftovers removes what discardDir left in dir when it was interrupted.
+// removeLeftovers removes what discardDir left in dir when it was interrupted,
+// and ends repairs that were: what took the place of a damaged database is whole
+// when that is gone from its place.
 func removeLeftovers(dir string, names []string) error {
 	for _, name := range names {
-		if !strings.HasSuffix(name, removedSuffix) {
+		path := filepath.Join(dir, name)
+		if base, ok := strings.CutSuffix(path, repairSuffix); ok {
+			if _, err := os.Lstat(base); errors.Is(err, fs.ErrNotExist) {
+				if err := errors.Join(os.Rename(path, base), syncDir(dir)); err != nil {
+					return err
+				}
+				continue
+			}
+		} else if !strings.HasSuffix(name, removedSuffix) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// moveAside moves the directory of a segment to the quarantine beside it, under
+// the first free name, and returns that name.
+func moveAside(dir string) (string, error) {
+	to, err := quarantinePath(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Rename(dir, to); err != nil {
+		return "", err
+	}
+	return to, errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(dir)))
+}
+
+// quarantinePath returns a free name for dir in the quarantine beside it.
+func quarantinePath(dir string) (string, error) {
+	quarantine := filepath.Join(filepath.Dir(dir), quarantineName)
+	if err := makeDir(quarantine); err != nil {
+		return "", err
+	}
+	to := filepath.Join(quarantine, filepath.Base(dir))
+	for n, path := 1, to; ; n++ {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		} else if err != nil {
+			return "", err
+		}
+		path = fmt.Sprintf("%s.%d", to, n)
+	}
+}
+
+// copyAside puts a copy of the directory of a segment into the quarantine. What
+// is never written again is linked, which takes no space, where the file system
+// knows links; sealed says that no file is written any more.
+func copyAside(dir string, sealed bool) (string, error) {
+	to, err := quarantinePath(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return "", err
+	}
+	names, err := listDir(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		from, copied := filepath.Join(dir, name), filepath.Join(to, name)
+		// Badger empties a log before it removes it.
+		if sealed && filepath.Ext(name) != ".mem" && os.Link(from, copied) == nil {
+			continue
+		}
+		if err := copyFile(from, copied); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return to, errors.Join(syncFiles(to), syncDir(filepath.Dir(to)))
+}
+
+// copyFile copies a file, but for the zeros at its end.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, windowSize)
+	for off := int64(0); err == nil; {
+		var n int
+		n, err = in.ReadAt(buf, off)
+		if len(bytes.TrimLeft(buf[:n], "\x00")) > 0 {
+			if _, err := out.WriteAt(buf[:n], off); err != nil {
+				return errors.Join(err, out.Close())
+			}
+		}
+		off += int64(n)
+		if errors.Is(err, io.EOF) {
+			return errors.Join(out.Truncate(off), out.Close())
+		}
+	}
+	return errors.Join(err, out.Close())
 }
 
 // renameAside renames dir to the first free name of the form dir.stale-N and

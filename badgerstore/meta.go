@@ -117,7 +117,7 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 	if err != nil || !c.manifest {
 		return false, err
 	}
-	d, err := openSealed(dir)
+	d, err := openSealed(dir, true)
 	if err != nil {
 		return false, err
 	}

@@ -37,6 +37,8 @@ type partition struct {
 	packer packer
 	buf    []byte
 
+	found []*queue.Damage // what opening it found
+
 	background sync.WaitGroup // goroutines that open, close and remove segments
 	// What segments that are no longer tail have cost.
 	written, syncs atomic.Int64

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -31,10 +32,13 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 	)
 	for {
 		var more bool
-		if seq, more = p.nextInSpans(seq); !more {
+		if seq, more = p.state.NextReady(seq); !more {
 			return items, max(from, p.state.Next), nil
 		}
 		b, err := p.blockOf(seq, &p.block)
+		if isCorrupt(err) && len(items) > 0 {
+			return items, seq, nil // The next call reports it.
+		}
 		if err != nil {
 			return nil, 0, p.failUnlessCorrupt(err)
 		}
@@ -50,21 +54,6 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 			bytes += it.Size()
 		}
 	}
-}
-
-// nextInSpans returns the least sequence number of at least seq that lies in a
-// span with ready items.
-func (p *partition) nextInSpans(seq uint64) (uint64, bool) {
-	spans := p.state.Spans
-	i, _ := slices.BinarySearchFunc(spans, queue.Span(seq), compareSpan)
-	for ; i < len(spans); i++ {
-		begin := spans[i].Span << queue.SpanBits
-		seq = max(seq, begin)
-		if seq-begin < uint64(spans[i].Count) {
-			return seq, true
-		}
-	}
-	return seq, false
 }
 
 func compareSpan(sp queue.SpanInfo, span uint64) int { return cmp.Compare(sp.Span, span) }
@@ -100,7 +89,7 @@ func (p *partition) Get(seqs []uint64) ([]queue.Item, error) {
 }
 
 // blockOf returns the block that holds sequence number seq. One that has to be
-// decoded is kept in keep.
+// decoded is kept in keep. What cannot be read is a queue.Damage.
 func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, error) {
 	for _, b := range []*decodedBlock{&p.block, &p.looked} {
 		if b.holds(seq) {
@@ -109,11 +98,11 @@ func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, erro
 	}
 	s := p.segment(queue.Span(seq))
 	if s == nil {
-		return nil, p.lost(seq, corrupt(nil, "the segment %s is not there", newSegment(p.dir, queue.Span(seq)).dir))
+		return nil, p.missing(seq)
 	}
 	d, release, err := p.open(s)
 	if err != nil {
-		return nil, p.lost(seq, err)
+		return nil, p.damaged(seq, s.path(), err)
 	}
 	defer release()
 	first := seq
@@ -123,25 +112,50 @@ func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, erro
 			items, found, err = readBlock(d, first, p.key.Tag, s.boot == p.storage.options.Boot)
 		}
 	}
-	if err != nil {
-		return nil, p.lost(seq, err)
-	}
 	b := decodedBlock{span: s.span, first: first, items: items}
-	if !found || !b.holds(seq) {
-		return nil, p.lost(seq, corrupt(nil, "no block of %s holds the item %d", s.dir, seq))
+	if err == nil && (!found || !b.holds(seq)) {
+		err = corrupt(nil, "no block of %s holds the item %d", s.dir, seq)
+		first += uint64(len(items))
 	}
-	*keep = b
-	return keep, nil
+	if err == nil {
+		*keep = b
+		return keep, nil
+	}
+	e := p.damaged(seq, s.path(), err)
+	var damage *queue.Damage
+	if errors.As(e, &damage) {
+		damage.First = max(damage.First, first)
+		if after, found := d.blockAfter(seq); found {
+			damage.Last = min(damage.Last, after-1)
+		}
+	}
+	return nil, e
 }
 
-// lost adds the partition to an error of reading an item.
-func (p *partition) lost(seq uint64, err error) error {
+// missing is the damage of the segment that holds seq not being there.
+func (p *partition) missing(seq uint64) *queue.Damage {
+	first := queue.Span(seq) << queue.SpanBits
+	dir := newSegment(p.dir, queue.Span(seq)).dir
+	return &queue.Damage{Span: queue.Span(seq), First: first, Last: first + queue.MaxSpanItems - 1, Path: dir,
+		Err: corrupt(nil, "the segment %s is not there; what became of its items is not known", dir)}
+}
+
+// damaged turns an error of reading the item seq into a queue.Damage of its whole
+// span, if it is one of damage.
+func (p *partition) damaged(seq uint64, path string, err error) error {
 	if !isCorrupt(err) {
 		return err
 	}
-	e := corrupt(err, "item %d of partition %s cannot be read", seq, p.key)
-	e.Queue, e.Partition = p.key.Queue, p.key.Partition
-	return e
+	first := queue.Span(seq) << queue.SpanBits
+	return &queue.Damage{Span: queue.Span(seq), First: first, Last: first + queue.MaxSpanItems - 1, Path: path, Err: err}
+}
+
+// path returns where the segment's files are to be looked into.
+func (s *segment) path() string {
+	if s.aside != "" {
+		return s.aside
+	}
+	return s.dir
 }
 
 // segment returns the segment of a span, nil if there is none.
@@ -159,17 +173,18 @@ func (p *partition) open(s *segment) (d *database, release func(), err error) {
 	if s.writer != nil {
 		return s.writer.database, func() {}, nil
 	}
-	d, err = p.storage.readers.acquire(s)
+	d, err = p.acquire(s)
 	if err != nil {
 		return nil, nil, err
 	}
 	if s.boot == "" {
-		h, err := readHeader(d)
-		if err != nil {
+		s.boot = "unknown" // A damaged header: the items are older than this boot for all we know.
+		if h, err := readHeader(d); err == nil {
+			s.boot = h.Boot
+		} else if !isCorrupt(err) {
 			p.storage.readers.release(s)
 			return nil, nil, err
 		}
-		s.boot = h.Boot
 	}
 	return d, func() { p.storage.readers.release(s) }, nil
 }

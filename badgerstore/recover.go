@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,11 @@ func sortSpans(spans []uint64) { slices.Sort(spans) }
 
 // recover reads the state of the partition: from the newest segment that has a
 // beginning, its checkpoint and then its records. Older segments are not opened.
+//
+// Where that fails for damage, the segment before it leads to the same state if
+// it is still there: what its records end in is what the next one's checkpoint
+// was. Then, or when records are lost, what the newest segments hold beyond the
+// state that can be had is offered again, since nobody knows what became of it.
 func (p *partition) recover() error {
 	names, err := listDir(p.dir)
 	if err != nil {
@@ -30,31 +36,81 @@ func (p *partition) recover() error {
 		return unavailable(err, "cannot remove what is left in %s", p.dir)
 	}
 	p.nextSpan = nextSpanAfter(p.dir, names)
+	if names, err = listDir(p.dir); err != nil {
+		return unavailable(err, "cannot read the directory %s", p.dir)
+	}
 	for _, span := range segmentSpans(names) {
 		p.segments = append(p.segments, newSegment(p.dir, span))
 	}
-	for len(p.segments) > 0 && p.state == nil {
-		s := p.segments[len(p.segments)-1]
-		p.state, err = p.load(s)
-		switch {
-		case errors.Is(err, errUnborn):
-			p.storage.readers.drop(s)
-			if err := discardDir(s.dir); err != nil {
-				return unavailable(err, "cannot remove the directory %s", s.dir)
-			}
-			p.segments = p.segments[:len(p.segments)-1]
-		case err != nil:
-			return err
-		}
+	base, found, err := p.findBase()
+	if err != nil {
+		return err
 	}
-	if p.state == nil {
-		p.state = queue.NewState(p.key.Tag, p.storage.options.Boot)
+	if err := p.replayFrom(base, found); err != nil {
+		return err
 	}
 	p.nextSpan = max(p.nextSpan, queue.Span(p.state.Next)+1)
 	for _, s := range p.segments {
 		s.bytes = diskBytes(s.dir)
 	}
+	p.findMissing()
 	return p.fillLeases()
+}
+
+// findBase finds the newest segment with a beginning, and takes its checkpoint
+// as the state. Without one the state is that of a new partition. Segments that
+// nothing can be read of are no longer among p.segments.
+func (p *partition) findBase() (base int, found bool, err error) {
+	newest := true
+	for i := len(p.segments) - 1; i >= 0; i-- {
+		s := p.segments[i]
+		s.mayEnd = newest
+		state, err := p.begin(s)
+		switch {
+		case errors.Is(err, errUnborn):
+			p.storage.readers.drop(s)
+			if err := discardDir(s.dir); err != nil {
+				return 0, false, unavailable(err, "cannot remove the directory %s", s.dir)
+			}
+			p.segments = slices.Delete(p.segments, i, i+1)
+			continue
+		case isCorrupt(err):
+			if err := p.noteDamage(s, err); err != nil {
+				return 0, false, err
+			}
+			if s.gone {
+				p.segments = slices.Delete(p.segments, i, i+1)
+			}
+		case err != nil:
+			return 0, false, err
+		default:
+			if s.aside != "" {
+				p.note(s, corrupt(nil, "the segment %s was damaged", s.dir))
+			}
+			p.state = state
+			return i, true, nil
+		}
+		newest = false
+	}
+	p.state = queue.NewState(p.key.Tag, p.storage.options.Boot)
+	return 0, false, nil
+}
+
+// note keeps a report of damage to a segment of which no items are known to be
+// lost.
+func (p *partition) note(s *segment, err error) {
+	p.found = append(p.found, &queue.Damage{Span: s.span, Path: s.path(), Err: err})
+}
+
+// noteDamage keeps a report of damage, and a copy of the segment.
+func (p *partition) noteDamage(s *segment, why error) error {
+	if s.aside == "" {
+		if _, err := p.SetAside(s.span, why.Error()); err != nil {
+			return err
+		}
+	}
+	p.note(s, why)
+	return nil
 }
 
 // abandon closes what recover has opened.
@@ -78,16 +134,25 @@ func nextSpanAfter(dir string, names []string) uint64 {
 	return next
 }
 
-// load reads the state that the segment leads to.
-func (p *partition) load(s *segment) (*queue.State, error) {
+// begin reads the state that the segment began with.
+func (p *partition) begin(s *segment) (*queue.State, error) {
 	c, err := inspect(s.dir)
-	if err != nil {
+	if err != nil && !isCorrupt(err) {
 		return nil, err
 	}
-	if !c.manifest {
-		return nil, errUnborn
+	if !isUsed(s.dir) {
+		if err == nil && !c.manifest {
+			return nil, errUnborn
+		}
+		h, err := collect(s.dir, isOurs)
+		if err != nil {
+			return nil, err
+		}
+		if len(h.numbers(letterRecord))+len(h.numbers(letterBlock)) == 0 {
+			return nil, errUnborn
+		}
 	}
-	d, err := p.storage.readers.acquire(s)
+	d, err := p.acquire(s)
 	if err != nil {
 		return nil, err
 	}
@@ -103,19 +168,12 @@ func (p *partition) load(s *segment) (*queue.State, error) {
 		return nil, corrupt(nil, "%s says that it is the segment %s", s.dir, segmentName(header.Span))
 	}
 	s.boot = header.Boot
-	r := replay{database: d, span: s.span, state: state}
-	if err := r.run(); err != nil {
-		return nil, err
-	}
-	if r.dropped > 0 && p.storage.options.Events.Dropped != nil {
-		p.storage.options.Events.Dropped(s.dir, r.dropped)
-	}
 	return state, nil
 }
 
 // readBeginning reads header and checkpoint. They are written together and are
 // on flash before the first record is written; so if they are missing and there
-// is no record, the segment was never used.
+// is neither a record nor the mark of use, the segment was never used.
 func readBeginning(d *database) (h segmentHeader, s *queue.State, err error) {
 	h, err = readHeader(d)
 	if err == nil {
@@ -124,15 +182,114 @@ func readBeginning(d *database) (h segmentHeader, s *queue.State, err error) {
 	if err == nil || !isCorrupt(err) {
 		return h, s, err
 	}
-	var records int
-	scan := d.each(letterRecord, 0, func(uint64, func(func([]byte) error) error) (bool, error) {
-		records++
-		return false, nil
-	})
-	if scan == nil && records == 0 {
+	found := isUsed(d.dir)
+	for _, letter := range []byte{letterRecord, letterBlock} {
+		scan := d.each(letter, 0, func(uint64, func(func([]byte) error) error) (bool, error) {
+			found = true
+			return false, nil
+		})
+		found = found || scan != nil
+	}
+	if !found {
 		return h, nil, errUnborn
 	}
-	return h, nil, corrupt(err, "the segment %s has records, but no beginning", d.dir)
+	return h, nil, corrupt(err, "the segment %s was in use, but has no beginning", d.dir)
+}
+
+// replayFrom applies the records of the segments from number base on, if the
+// state is the one that the first begins with. Of the last one an end may be
+// missing, which was never acknowledged; anything else that is missing is damage,
+// and so may be a segment between two that do not follow each other. From there
+// on items are offered again.
+func (p *partition) replayFrom(base int, sound bool) error {
+	for i := base; i < len(p.segments); i++ {
+		s := p.segments[i]
+		sound = sound && (i == base || s.span == p.segments[i-1].span+1)
+		d, err := p.acquire(s)
+		if err == nil {
+			if sound {
+				sound, err = p.replay(s, d, i == len(p.segments)-1)
+			}
+			if err == nil && !sound {
+				err = p.revive(d)
+			}
+			p.storage.readers.release(s)
+		}
+		if isCorrupt(err) {
+			err = p.noteDamage(s, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replay applies the records of one segment, and reports whether all of them
+// were there.
+func (p *partition) replay(s *segment, d *database, last bool) (sound bool, err error) {
+	r := replay{database: d, span: s.span, state: p.state}
+	err = r.run()
+	switch {
+	case err == nil:
+	case isCorrupt(err):
+		return false, p.noteDamage(s, err)
+	default:
+		return false, err
+	}
+	if r.dropped == 0 {
+		return true, nil
+	}
+	if p.storage.options.Events.Dropped != nil {
+		p.storage.options.Events.Dropped(s.dir, r.dropped)
+	}
+	return last, nil
+}
+
+// revive adds the items of the blocks in d that the state has never heard of.
+// The engine sets the sums right.
+func (p *partition) revive(d *database) error {
+	return d.each(letterBlock, p.state.Next, func(first uint64, _ func(func([]byte) error) error) (bool, error) {
+		items, found, err := readBlock(d, first, p.key.Tag, false)
+		if err != nil || !found || len(items) == 0 {
+			if isCorrupt(err) {
+				return true, nil // Nobody knows how many items it had.
+			}
+			return true, err
+		}
+		a := queue.Added{First: first, Count: uint32(len(items)), MinExpire: math.MaxInt64, MaxExpire: math.MinInt64}
+		for i := range items {
+			if it := &items[i]; it.EnqueueAt.IsZero() {
+				e := it.ExpireDeadline.UnixNano()
+				a.MinExpire, a.MaxExpire = min(a.MinExpire, e), max(a.MaxExpire, e)
+			} else {
+				p.state.SetScheduled(queue.Scheduled{Seq: it.Seq(), Due: it.EnqueueAt.UnixNano(), Attempts: it.Attempts, Size: uint32(it.Size())})
+			}
+		}
+		p.state.Add(items[0].Written, &a)
+		return true, nil
+	})
+}
+
+// findMissing finds spans that have items, but no segment.
+func (p *partition) findMissing() {
+	missing := make(map[uint64]bool)
+	look := func(span uint64) {
+		if p.segment(span) != nil || missing[span] {
+			return
+		}
+		missing[span] = true
+		p.found = append(p.found, p.missing(span<<queue.SpanBits))
+	}
+	for i := range p.state.Spans {
+		look(p.state.Spans[i].Span)
+	}
+	for seq := range p.state.Leases {
+		look(queue.Span(seq))
+	}
+	for seq := range p.state.Scheduled {
+		look(queue.Span(seq))
+	}
 }
 
 // replay applies the records of a segment to the state of its checkpoint.
@@ -147,9 +304,10 @@ type replay struct {
 }
 
 // run applies the records in order, up to the first that is missing, damaged or
-// without its block. If that one was known to be on flash it is damage.
-// Otherwise it is where the power cut tore the file: nothing from there on was
-// acknowledged, whether it can be read or not.
+// without its block. If that one was known to be on flash it is damage, of kind
+// ErrCorrupt; what was applied stands. Otherwise it is where the power cut tore
+// the file: nothing from there on was acknowledged, whether it can be read or
+// not.
 func (r *replay) run() error {
 	total, err := r.survey()
 	if err != nil {
@@ -164,8 +322,8 @@ func (r *replay) run() error {
 		case !isCorrupt(why):
 			return why
 		case r.commits < r.synced:
-			return corrupt(why, "commit %d of %d of the segment %s is damaged; items up to %d may be lost",
-				r.commits, r.synced, r.dir, (r.span+1)<<queue.SpanBits-1)
+			return corrupt(why, "commit %d of at least %d of the segment %s is damaged; what was leased or completed by it and later ones is offered again",
+				r.commits, r.synced, r.dir)
 		}
 		r.dropped = max(0, total-int(r.commits))
 		return nil
@@ -267,6 +425,11 @@ func (p *partition) fillLeases() error {
 	slices.Sort(seqs)
 	for _, seq := range seqs {
 		b, err := p.blockOf(seq, &p.looked)
+		var damage *queue.Damage
+		if errors.As(err, &damage) {
+			p.found = append(p.found, damage)
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -149,6 +149,10 @@ func (p *partition) roll(need demand) error {
 	if err == nil {
 		err = t.sync()
 	}
+	if err == nil {
+		err = markUsed(t.dir)
+		t.syncs++
+	}
 	if err != nil {
 		p.discardTail(t)
 		return p.fail(err)

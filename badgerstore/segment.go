@@ -28,6 +28,10 @@ type segment struct {
 	// written last.
 	bytes, before int64
 
+	mayEnd bool   // it may end in commits that never got to flash
+	aside  string // where it, or a copy of it, was set aside; empty if it was not
+	gone   bool   // nothing of it can be read; its directory was set aside
+
 	sources  *sourceFile // its index of source ids, once it was needed
 	verified bool        // the index was checked in this process
 	barren   bool        // it holds no source ids
@@ -87,7 +91,7 @@ func (r *readers) acquire(s *segment) (*database, error) {
 		return d, nil
 	}
 	s.wait()
-	d, err := openSealed(s.dir)
+	d, err := openSealed(s.dir, s.mayEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +162,16 @@ func (r *readers) isOpen(s *segment) bool {
 }
 
 // openSealed opens the database of a segment that is written no more. One that
-// was not closed, since the process ended before, is settled first.
-func openSealed(dir string) (*database, error) {
+// was not closed, since the process ended before, is settled first; mayEnd says
+// that it may end in commits that never got to flash. The error Is
+// queue.ErrCorrupt when the directory is in such a state that Badger would lose
+// something or end the process; nothing was changed then.
+func openSealed(dir string, mayEnd bool) (*database, error) {
 	c, err := inspect(dir)
 	if err != nil {
+		return nil, err
+	}
+	if err := examine(dir, c, isOurs, mayEnd); err != nil {
 		return nil, err
 	}
 	if c.mem > 0 {

@@ -12,9 +12,8 @@ import (
 // importItems adds items as they are. The result has them as they are stored.
 func (p *partition) importItems(items []Item) ([]Item, error) {
 	known := p.newGroup(nil)
-	if err := known.findSources(&request{items: items}); err != nil {
-		p.fail(err)
-		return nil, p.failed.Load()
+	if err := p.reading(func() error { return known.findSources(&request{items: items}) }); err != nil {
+		return nil, p.giveUp(err)
 	}
 	var size int64
 	leased := 0
@@ -65,28 +64,15 @@ func (g *group) importItem(it *Item) {
 // are not there are no error.
 func (p *partition) deleteItems(seqs []uint64) error {
 	seqs = slices.Compact(slices.Sorted(slices.Values(seqs)))
-	var ready []uint64
-	for _, seq := range seqs {
-		if p.st.IsReady(seq) {
-			ready = append(ready, seq)
-		}
-	}
-	facts := make(map[uint64]Lease, len(ready))
-	for chunk := range slices.Chunk(ready, 64) {
-		items, err := p.ps.Get(chunk)
-		if err != nil {
-			p.fail(err)
-			return p.failed.Load()
-		}
-		for i := range items {
-			facts[items[i].Seq()] = newLease(&items[i])
-		}
+	facts := make(map[uint64]Lease)
+	if err := p.reading(func() error { return p.readFacts(seqs, facts) }); err != nil {
+		return p.giveUp(err)
 	}
 	return p.alone(0, 0, func(g *group) error {
 		for _, seq := range seqs {
-			l, isReady := facts[seq]
+			l, isRead := facts[seq]
 			switch {
-			case isReady:
+			case isRead && p.st.IsReady(seq):
 				g.removeReady(&l)
 				g.gaps = true
 			case p.st.Scheduled[seq] != nil:
@@ -100,6 +86,26 @@ func (p *partition) deleteItems(seqs []uint64) error {
 		}
 		return nil
 	})
+}
+
+// readFacts reads those of the items that are ready.
+func (p *partition) readFacts(seqs []uint64, facts map[uint64]Lease) error {
+	var ready []uint64
+	for _, seq := range seqs {
+		if p.st.IsReady(seq) {
+			ready = append(ready, seq)
+		}
+	}
+	for chunk := range slices.Chunk(ready, 64) {
+		items, err := p.ps.Get(chunk)
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			facts[items[i].Seq()] = newLease(&items[i])
+		}
+	}
+	return nil
 }
 
 // removeScheduled takes a scheduled item away.

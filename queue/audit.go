@@ -28,7 +28,12 @@ func (q *Queue) Audit(ctx context.Context) []Audit {
 	var all []Audit
 	for _, p := range q.core.parts {
 		a := Audit{Queue: q.core.name, Partition: p.key.Partition}
-		err := q.call(ctx, p, func() error { return p.audit(ctx, &a) })
+		err := q.call(ctx, p, func() error {
+			return p.reading(func() error {
+				a = Audit{Queue: q.core.name, Partition: p.key.Partition}
+				return p.audit(ctx, &a)
+			})
+		})
 		if err != nil {
 			a.Failure = err
 		}

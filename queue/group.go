@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"math"
+	"slices"
 )
 
 // group is one commit in the making: first everything that can fail for want
@@ -36,12 +37,22 @@ type group struct {
 // and deals to those who wait.
 func (p *partition) group(reqs []*request) {
 	g := p.newGroup(reqs)
-	g.collectDuty()
-	if len(reqs) == 0 && g.duty.isEmpty() && !(p.servable() && p.core.waiters.size() > 0) {
+	err := g.collectDuty()
+	if err == nil && len(reqs) == 0 && g.duty.isEmpty() && !(p.servable() && p.core.waiters.size() > 0) {
 		p.blocked = false
 		return
 	}
-	switch err := g.plan(); {
+	if err == nil {
+		err = g.plan()
+	}
+	switch {
+	case errors.As(err, new(*Damage)):
+		g.undo()
+		if !p.mended(err) {
+			g.abandon(err)
+			return
+		}
+		p.group(reqs)
 	case errors.Is(err, ErrFull):
 		g.putOff(err)
 	case err != nil:
@@ -55,17 +66,20 @@ func (p *partition) group(reqs []*request) {
 // putOff ends a group that finds no room even for its record. Nothing has
 // changed; those who ask again may find it.
 func (g *group) putOff(err error) {
-	g.postpone()
-	for _, seq := range g.duty.dead {
-		g.p.leaseDue.push(g.now.Mono, seq)
-	}
-	for _, l := range g.duty.expired {
-		g.p.st.expiresBy(l.Seq, l.Expire, l.ExpireMono)
-	}
+	g.undo()
 	for _, r := range g.reqs {
 		g.p.taken(r)
 		g.p.reject(r, err)
 	}
+}
+
+// undo gives back what collectDuty has taken.
+func (g *group) undo() {
+	g.postpone()
+	for _, seq := range g.duty.dead {
+		g.p.leaseDue.push(g.now.Mono, seq)
+	}
+	g.forgetExpired()
 }
 
 func (p *partition) newGroup(reqs []*request) *group {
@@ -76,12 +90,36 @@ func (p *partition) newGroup(reqs []*request) *group {
 func (g *group) write() {
 	if !g.c.isEmpty() || g.cleared {
 		g.seal()
-		if err := g.p.ps.Commit(&g.c); err != nil {
+		if err := g.commit(); err != nil {
 			g.abandon(err)
 			return
 		}
 	}
 	g.finish()
+}
+
+// commit writes the commit. Leases of items that are on flash already need not
+// wait for the sync of what else is in it: they are answered in between.
+func (g *group) commit() error {
+	ps := g.p.ps
+	if !g.c.Sync || !slices.ContainsFunc(g.dealt, (*waiter).isEarly) {
+		return ps.Commit(&g.c)
+	}
+	g.c.Sync = false
+	if err := ps.Commit(&g.c); err != nil {
+		return err
+	}
+	g.c.Sync = true
+	late := g.dealt[:0]
+	for _, w := range g.dealt {
+		if w.isEarly() {
+			g.p.core.waiters.finish(w, nil)
+		} else {
+			late = append(late, w)
+		}
+	}
+	g.dealt = late
+	return ps.Sync()
 }
 
 // alone commits a change that no request shares: items and bytes are what it
@@ -93,14 +131,15 @@ func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error
 	case errors.Is(err, ErrFull):
 		return err
 	case err != nil:
-		p.fail(err)
-		return p.failed.Load()
+		return p.giveUp(err)
 	case g.full != nil:
 		return g.full
 	}
 	if err := g.readReady(0); err != nil {
-		p.fail(err)
-		return p.failed.Load()
+		if p.mended(err) {
+			return p.alone(items, bytes, fn)
+		}
+		return p.giveUp(err)
 	}
 	if err := fn(g); err != nil {
 		return err
@@ -114,6 +153,15 @@ func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error
 		return f
 	}
 	return nil
+}
+
+// giveUp fails the partition, unless it has failed, and returns the error for
+// those who ask.
+func (p *partition) giveUp(err error) error {
+	if p.failed.Load() == nil {
+		p.fail(err)
+	}
+	return p.failed.Load()
 }
 
 func (c *Commit) isEmpty() bool {
@@ -229,15 +277,15 @@ func (g *group) keepFresh() {
 // abandon ends a group whose commit failed, and the partition with it.
 func (g *group) abandon(err error) {
 	p := g.p
-	p.fail(err)
+	err = p.giveUp(err)
 	for _, w := range g.dealt {
 		p.deliver.used.Add(-w.bytes)
 		w.items = nil
-		p.core.waiters.finish(w, p.failed.Load())
+		p.core.waiters.finish(w, err)
 	}
 	for _, r := range g.reqs {
 		p.taken(r)
-		p.reject(r, p.failed.Load())
+		p.reject(r, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -48,8 +49,8 @@ func (g *group) postpone() {
 	d.lapsed, d.due = nil, nil
 }
 
-// collectDuty finds out what is due.
-func (g *group) collectDuty() {
+// collectDuty finds out what is due. The error is a *Damage.
+func (g *group) collectDuty() error {
 	p := g.p
 	if g.now.Mono >= p.fullUntil {
 		g.collectLeases()
@@ -59,13 +60,26 @@ func (g *group) collectDuty() {
 		}
 	}
 	if err := g.collectExpired(); err != nil {
+		if errors.As(err, new(*Damage)) {
+			return err
+		}
 		// What cannot be read cannot be leased either; the lease reports it.
-		g.duty.expired = nil
+		g.forgetExpired()
 	}
 	d := &g.duty
 	if !d.hasRoom(p.limits.GroupBytes) {
 		p.more = true
 	}
+	return nil
+}
+
+// forgetExpired leaves the expired items to a later group.
+func (g *group) forgetExpired() {
+	for i := range g.duty.expired {
+		l := &g.duty.expired[i]
+		g.p.st.expiresBy(l.Seq, l.Expire, l.ExpireMono)
+	}
+	g.duty.expired = nil
 }
 
 // collectLeases finds the leases that are over.
@@ -271,7 +285,9 @@ func (g *group) scanExpired(sp *SpanInfo) error {
 			case !g.isExpired(l.Expire, l.ExpireMono):
 				minWall, minMono = min(minWall, l.Expire), min(minMono, l.ExpireMono)
 				if sp.Ordered && !sp.OldBoot {
-					from = end
+					// The rest is later in boot time; by the wall clock, which
+					// may have been set, it need not be.
+					minWall, from = min(minWall, sp.MinExpire), end
 				}
 			case !d.hasRoom(math.MaxInt64):
 				p.more = true

@@ -97,8 +97,12 @@ func (p *partition) startMove(now Instant) {
 		seqs[i] = batch[i].Seq
 	}
 	items, err := p.ps.Get(seqs)
+	if p.mended(err) {
+		p.more = true
+		return
+	}
 	if err != nil {
-		p.fail(err)
+		_ = p.giveUp(err) // Nobody waits for a move.
 		return
 	}
 	a := &arrival{origin: Origin{From: p.key.Tag, Seqs: seqs}, items: items, keep: m.recovered > 0,
@@ -260,9 +264,9 @@ func (p *partition) accept(a *arrival) error {
 // many. settled gets the outcome of the moves if there are any.
 func (p *partition) markRedrive(n int, dest Tag, settled chan error) (marked int, err error) {
 	g := p.newGroup(nil)
-	if err := p.ahead.fill(p.ps, n, p.limits.GroupBytes, p.st.Next); err != nil {
-		p.fail(err)
-		return 0, p.failed.Load()
+	err = p.reading(func() error { return p.ahead.fill(p.ps, n, p.limits.GroupBytes, p.st.Next) })
+	if err != nil {
+		return 0, p.giveUp(err)
 	}
 	err = p.alone(0, 0, func(g *group) error {
 		for marked < n && p.ahead.len() > 0 && len(p.st.Leases) < p.limits.MaxLeased {

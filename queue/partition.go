@@ -210,6 +210,12 @@ func (p *partition) adopt(ps PartitionStore) {
 	}
 	p.failed.Store(nil)
 	p.lastUsed = now.Mono
+	if damage := ps.Damage(); len(damage) > 0 {
+		if _, err := p.mend(damage); err != nil {
+			p.fail(err)
+			return
+		}
+	}
 	p.publish()
 }
 

@@ -87,9 +87,11 @@ func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, ui
 		maxBytes = min(maxBytes, r.MaxBytes)
 	}
 	var items []Item
-	err := q.call(ctx, p, func() (err error) {
-		items, err = fn(p, from, limit, maxBytes)
-		return err
+	err := q.call(ctx, p, func() error {
+		return p.reading(func() (err error) {
+			items, err = fn(p, from, limit, maxBytes)
+			return err
+		})
 	})
 	return items, err
 }

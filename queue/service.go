@@ -41,6 +41,8 @@ type Events struct {
 	Dropped func(queue string, partition int, n int, why string)
 	// MoveStuck: so many items wait for the dead queue dead, which is not there.
 	MoveStuck func(queue string, partition int, dead string, items int)
+	// Quarantined: stored data is damaged; what it has cost.
+	Quarantined func(q Quarantine)
 }
 
 // Service is a set of queues over a store. Its methods are safe for use by any

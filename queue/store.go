@@ -35,8 +35,9 @@ type Storage interface {
 // engine decides, the store writes. All its methods are called from one
 // goroutine, the partition's loop, which also owns the State.
 //
-// After a method has returned an error other than one of kind ErrFull, what is
-// on flash is unknown. The store then refuses everything but Close, with the
+// A method that reads, Read, Get or FindSource, returns a *Damage when it cannot
+// read some items; everything else goes on. After a method has returned any
+// other error, but those of kind ErrFull, what is on flash is unknown. The store then refuses everything but Close, with the
 // same error; opening the partition again shows what is there.
 type PartitionStore interface {
 	// State returns the partition's state as it was recovered. The engine and
@@ -72,6 +73,16 @@ type PartitionStore interface {
 	// FindSource returns the sequence number of the stored item with this
 	// source id, and whether there is one.
 	FindSource(sourceID string) (seq uint64, found bool, err error)
+
+	// Damage returns what opening the partition found to be damaged or missing,
+	// once; nil if it found nothing. The State is then as near to the truth as
+	// can be had, and its sums need not agree with it.
+	Damage() []*Damage
+
+	// SetAside puts the damaged files of a span, or a copy, where they are kept
+	// for people to look into, and returns where that is. It is called when the
+	// items concerned were removed; those left in the span can still be read.
+	SetAside(span uint64, reason string) (path string, err error)
 
 	// Maintain does what the store has to do now and then, in the background
 	// where it takes long: removing what is done, closing what is not used. The

@@ -70,3 +70,9 @@ func (h *handle) FindSource(sourceID string) (uint64, bool, error) {
 	seq, ok := h.p.sources[sourceID]
 	return seq, ok, nil
 }
+
+// Damage returns nil: nothing here is damaged.
+func (h *handle) Damage() []*queue.Damage { return nil }
+
+// SetAside does nothing: there are no files.
+func (h *handle) SetAside(uint64, string) (string, error) { return "", h.err }
