@@ -138,6 +138,7 @@ func (g *group) lease(w *waiter, it *Item) {
 	out.LeaseDeadline = time.Unix(0, l.Wall).UTC()
 	w.items = append(w.items, out)
 	w.bytes += it.Size()
+	w.fresh = w.fresh || it.Seq() >= g.first && g.next > g.first
 	g.p.deliver.used.Add(it.Size())
 }
 

@@ -23,10 +23,15 @@ type waiter struct {
 	partition int
 	items     []Item
 	bytes     int64
+	fresh     bool  // some of the items were added by the very commit
 	allowance int64 // bytes that it may get, set with the first item
 	err       error
 	done      chan struct{}
 }
+
+// isEarly reports whether a waiter may be answered before the sync of the commit
+// that its leases are in.
+func (w *waiter) isEarly() bool { return !w.fresh }
 
 // waitList holds the lease requests of one queue that wait for items, in order
 // of arrival. Partitions take from it what they can serve. It is safe for use
