@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -32,11 +31,11 @@ const (
 
 // errSources returns the error of an operation on the file that failed.
 func errSources(doing, path string, err error) error {
-	kind := queue.ErrUnavailable
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		kind = queue.ErrFull
+	if isFull(err) {
+		return &queue.Error{Kind: queue.ErrFull, Op: doing, Err: err,
+			Msg: fmt.Sprintf("the disk is full: cannot %s the source index %s", doing, path)}
 	}
-	return &queue.Error{Kind: kind, Op: doing, Err: err, Msg: fmt.Sprintf("source index %s: cannot %s", path, doing)}
+	return &queue.Error{Kind: queue.ErrUnavailable, Op: doing, Err: err, Msg: fmt.Sprintf("source index %s: cannot %s", path, doing)}
 }
 
 // writeSources writes t as the file sources.idx of the segment in dir, durably
