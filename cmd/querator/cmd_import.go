@@ -36,6 +36,7 @@ type importer struct {
 	size       int
 	stored     int // lines
 	skipped    int
+	scheduled  int // items that were produced anew
 	timeless   int // scheduled items whose line does not say for when
 }
 
@@ -54,7 +55,8 @@ func (e *env) importCommand() *cobra.Command {
 		Long: `Add items from lines of JSON, as items export writes them. An item keeps its payload, labels, attempts and
 expire deadline, and gets a new id. Without an expire deadline it gets that of a new item. An item whose
 source_id is in the partition already is skipped. A lease is dropped, since its holder is not here, unless
---keep-leases is given. An item that is scheduled for later (enqueue_at) is produced anew for that time.`,
+--keep-leases is given. An item that is scheduled for later (enqueue_at) is produced anew for that time: it keeps
+its payload, labels and source_id, and nothing else.`,
 		Example: "  querator items import readings --file readings.jsonl",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -93,6 +95,9 @@ func (im *importer) run(ctx context.Context, file string) error {
 	shown.done()
 	if err != nil {
 		return fmt.Errorf("%w\n%d items are stored", err, im.stored)
+	}
+	if im.scheduled > 0 {
+		im.e.note("%d of the items are scheduled: they were produced anew, with payload, labels and source id", im.scheduled)
 	}
 	if im.timeless > 0 {
 		im.e.note("%d item(s) were scheduled, but their lines do not say for when (enqueue_at): they are ready now", im.timeless)
@@ -201,6 +206,7 @@ func (im *importer) flush(ctx context.Context) error {
 			return err
 		}
 		im.stored += len(im.due)
+		im.scheduled += len(im.due)
 	}
 	im.batch, im.due, im.size = im.batch[:0], im.due[:0], 0
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -50,11 +51,7 @@ func (e *env) itemsListCommand() *cobra.Command {
 				return err
 			}
 			return e.print(map[string]any{"queue_name": args[0], "items": found}, anys(found), func(t *columns) {
-				t.row("PARTITION", "ID", "STATE", "ATTEMPTS", "CREATED", "EXPIRES", "PAYLOAD")
-				for i := range found {
-					it := &found[i]
-					t.row(it.Partition, it.ID, it.state(), it.Attempts, timeText(it.CreatedAt), timeText(it.ExpireDeadline), preview(it.Payload))
-				}
+				itemsTable(t, found, scheduled)
 			})
 		},
 	}
@@ -64,6 +61,22 @@ func (e *env) itemsListCommand() *cobra.Command {
 	f.StringVar(&page.Pivot, "pivot", "", "begin with this id")
 	f.BoolVar(&scheduled, "scheduled", false, "list the scheduled items, not those that are ready or leased")
 	return cmd
+}
+
+func itemsTable(t *columns, found []storedItem, scheduled bool) {
+	head := []any{"PARTITION", "ID", "STATE", "ATTEMPTS", "CREATED", "EXPIRES", "PAYLOAD"}
+	if scheduled {
+		head = slices.Insert(head, 4, any("DUE"))
+	}
+	t.row(head...)
+	for i := range found {
+		it := &found[i]
+		row := []any{it.Partition, it.ID, it.state(), it.Attempts, timeText(it.CreatedAt), timeText(it.ExpireDeadline), preview(it.Payload)}
+		if scheduled {
+			row = slices.Insert(row, 4, any(timeText(it.EnqueueAt)))
+		}
+		t.row(row...)
+	}
 }
 
 // pageOf lists one page of items.

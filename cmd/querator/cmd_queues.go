@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,10 +33,14 @@ func queueFlags(cmd *cobra.Command, q *client.QueueInfo) {
 	f.StringVar(&q.DeadQueue, "dead-queue", "", "queue for items that are out of attempts or expired; empty drops them")
 	f.StringVar(&q.Reference, "reference", "", "a note")
 	f.IntVar(&q.Partitions, "partitions", q.Partitions, "number of partitions")
+	f.Int64Var(&q.MaxItems, "max-items", 0, "most items that the queue may hold; 0 is no limit")
+	f.Var((*sizeFlag)(&q.MaxBytes), "max-bytes", "most bytes of payloads and labels that it may hold, such as 256MiB; 0 is no limit")
+	f.StringVar(&q.FullPolicy, "full-policy", q.FullPolicy, "what becomes of a produce beyond them: "+
+		client.FullReject+" or "+client.FullDropOldest)
 }
 
 func (e *env) createCommand() *cobra.Command {
-	q := client.QueueInfo{LeaseTimeout: defaultLeaseTimeout, Partitions: 1}
+	q := client.QueueInfo{LeaseTimeout: defaultLeaseTimeout, Partitions: 1, FullPolicy: client.FullReject}
 	cmd := &cobra.Command{
 		Use:     "create QUEUE",
 		Short:   "Create a queue",
@@ -99,6 +104,9 @@ func mergeQueue(cmd *cobra.Command, now, given *client.QueueInfo) bool {
 	set("dead-queue", func() { now.DeadQueue = given.DeadQueue })
 	set("reference", func() { now.Reference = given.Reference })
 	set("partitions", func() { now.Partitions = given.Partitions })
+	set("max-items", func() { now.MaxItems = given.MaxItems })
+	set("max-bytes", func() { now.MaxBytes = given.MaxBytes })
+	set("full-policy", func() { now.FullPolicy = given.FullPolicy })
 	return any
 }
 
@@ -121,10 +129,10 @@ func (e *env) listCommand() *cobra.Command {
 				Count  int                `json:"count"`
 			}{list, len(list)}
 			err = e.print(whole, anys(list), func(t *columns) {
-				t.row("QUEUE", "LEASE", "EXPIRE", "ATTEMPTS", "DEAD QUEUE", "PARTITIONS", "CREATED", "REFERENCE")
+				t.row("QUEUE", "LEASE", "EXPIRE", "ATTEMPTS", "DEAD QUEUE", "PARTITIONS", "LIMIT", "CREATED", "REFERENCE")
 				for _, q := range list {
-					t.row(q.Name, durationText(q.LeaseTimeout), durationText(q.ExpireTimeout), attemptsText(q.MaxAttempts),
-						dash(q.DeadQueue), q.Partitions, timeText(q.CreatedAt), q.Reference)
+					t.row(q.Name, durationText(q.LeaseTimeout), durationText(q.ExpireTimeout), countLimit(int64(q.MaxAttempts)),
+						dash(q.DeadQueue), q.Partitions, quotaText(&q), timeText(q.CreatedAt), q.Reference)
 				}
 			})
 			if err == nil {
@@ -138,11 +146,33 @@ func (e *env) listCommand() *cobra.Command {
 	return cmd
 }
 
-func attemptsText(n int) string {
+// quotaText says in one cell what a queue may hold, and what becomes of a produce beyond it.
+func quotaText(q *client.QueueInfo) string {
+	var parts []string
+	if q.MaxItems > 0 {
+		parts = append(parts, fmt.Sprintf("%d items", q.MaxItems))
+	}
+	if q.MaxBytes > 0 {
+		parts = append(parts, bytesText(q.MaxBytes))
+	}
+	if len(parts) == 0 && q.FullPolicy == client.FullReject {
+		return "-"
+	}
+	return strings.Join(append(parts, q.FullPolicy), ", ")
+}
+
+func countLimit(n int64) string {
 	if n == 0 {
 		return "no limit"
 	}
 	return fmt.Sprint(n)
+}
+
+func byteLimit(n int64) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return bytesText(n)
 }
 
 func (e *env) infoCommand() *cobra.Command {
@@ -161,9 +191,12 @@ func (e *env) infoCommand() *cobra.Command {
 				t.row("queue", q.Name)
 				t.row("lease timeout", durationText(q.LeaseTimeout))
 				t.row("expire timeout", durationText(q.ExpireTimeout))
-				t.row("max attempts", attemptsText(q.MaxAttempts))
+				t.row("max attempts", countLimit(int64(q.MaxAttempts)))
 				t.row("dead queue", dash(q.DeadQueue))
 				t.row("partitions", q.Partitions)
+				t.row("max items", countLimit(q.MaxItems))
+				t.row("max bytes", byteLimit(q.MaxBytes))
+				t.row("full policy", q.FullPolicy)
 				t.row("reference", dash(q.Reference))
 				t.row("created", timeText(q.CreatedAt))
 				t.row("updated", timeText(q.UpdatedAt))

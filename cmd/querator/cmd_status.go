@@ -42,7 +42,7 @@ func statusTable(t *columns, s *client.Status) {
 		t.row("no queues; create one with: querator queues create NAME")
 		return
 	}
-	t.row("QUEUE", "STATE", "READY", "LEASED", "SCHEDULED", "PRODUCED", "COMPLETED", "DEAD", "DISK", "WAITING")
+	t.row("QUEUE", "STATE", "READY", "LEASED", "SCHEDULED", "FULL", "PRODUCED", "COMPLETED", "DEAD", "DISK", "WAITING")
 	for _, q := range s.Queues {
 		queueRow(t, q)
 	}
@@ -66,6 +66,8 @@ func queueRow(t *columns, q client.QueueStatus) {
 		sum.Leased += p.Leased
 		sum.Scheduled += p.Scheduled
 		sum.HeldForClock += p.HeldForClock
+		sum.Moving += p.Moving
+		sum.Bytes += p.Bytes
 		sum.Ledger.Produced += p.Ledger.Produced + p.Ledger.Imported + p.Ledger.MovedIn
 		sum.Ledger.Completed += p.Ledger.Completed
 		sum.Ledger.Dead += p.Ledger.Dead + p.Ledger.Expired
@@ -81,8 +83,23 @@ func queueRow(t *columns, q client.QueueStatus) {
 	if sum.HeldForClock > 0 {
 		scheduled += fmt.Sprintf(" (%d wait for the clock)", sum.HeldForClock)
 	}
-	t.row(q.Info.Name, state, sum.Ready, sum.Leased, scheduled, sum.Ledger.Produced, sum.Ledger.Completed,
+	t.row(q.Info.Name, state, sum.Ready, sum.Leased, scheduled, fullText(&q.Info, &sum), sum.Ledger.Produced, sum.Ledger.Completed,
 		sum.Ledger.Dead, bytesText(sum.Usage.Disk), q.LeaseWaiting)
+}
+
+// fullText says how much of its quota a queue holds, by what is nearer to it: items or bytes.
+func fullText(q *client.QueueInfo, held *client.PartitionStatus) string {
+	if q.MaxItems == 0 && q.MaxBytes == 0 {
+		return "-"
+	}
+	share := 0.0
+	if q.MaxItems > 0 {
+		share = float64(held.Ready+held.Leased+held.Scheduled+held.Moving) / float64(q.MaxItems)
+	}
+	if q.MaxBytes > 0 {
+		share = max(share, float64(held.Bytes)/float64(q.MaxBytes))
+	}
+	return fmt.Sprintf("%d %%", int64(100*share))
 }
 
 func clockText(c client.ClockStatus) string {
@@ -103,6 +120,15 @@ func storageText(s client.StorageStatus) string {
 	}
 	if s.Total > 0 {
 		text += fmt.Sprintf(", %s of %s free", bytesText(s.Free), bytesText(s.Total))
+	}
+	if s.Floor > 0 {
+		text += fmt.Sprintf(" (%s are kept free)", bytesText(s.Floor))
+	}
+	if s.Floor > 0 && s.Free < s.Floor {
+		text += "; FULL: produce is refused"
+	}
+	if s.FreeInodes < s.FloorInodes {
+		text += fmt.Sprintf("; FULL: %d inodes are free, %d have to be", s.FreeInodes, s.FloorInodes)
 	}
 	if s.Failure != "" {
 		text += "; FAILING: " + s.Failure

@@ -110,7 +110,7 @@ func (e *env) hint(cmd *cobra.Command, err error) string {
 	case errors.Is(err, client.ErrLeaseLost):
 		return "the lease has ended or the item is done; an item that came back to its queue has a new id"
 	case errors.Is(err, client.ErrFull):
-		return "complete or clear items, or make room on the disk"
+		return "complete or clear items, raise the limit that the message names, or make room on the disk"
 	}
 	return ""
 }
