@@ -1,0 +1,63 @@
+package queue_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// reboot restarts the service in another boot, with a clock that is right or
+// does as if.
+func (w *world) reboot(boot string) {
+	w.t.Helper()
+	w.stop()
+	w.clock.Reboot(boot)
+	w.storage.SetBoot(boot)
+	w.start()
+}
+
+// Items that were produced after the clock was set back expire before those of
+// before; a reboot must not forget that.
+func TestExpiryAfterClockWasSetBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q", func(i *queue.Info) { i.ExpireTimeout = 10 * time.Minute })
+		w.clock.Step(5 * time.Hour)
+		w.produce(q, "first")
+		w.pass(5 * time.Minute)
+		w.produce(q, "ahead")
+		w.clock.Step(-5 * time.Hour)
+		w.produce(q, "right")
+		w.pass(5*time.Minute + 2*time.Second) // Looking for "first" meets "ahead".
+		w.counts(q, 2, 0, 0)
+		w.reboot("boot-2")
+		q = w.queue("q")
+		w.counts(q, 2, 0, 0)
+		w.pass(6 * time.Minute)
+		w.lease(q, 5, "ahead")
+	})
+}
+
+// A span whose items are in no order of expiry is looked at soon after a reboot
+// too, although the time since boot began anew.
+func TestExpiryInASpanWithoutOrderAfterReboot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q", func(i *queue.Info) { i.ExpireTimeout = 3 * time.Hour })
+		w.produce(q, "long")
+		if err := w.svc.Update(w.ctx(), queue.Info{Name: "q", ExpireTimeout: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		w.produce(q, "short")
+		w.pass(59 * time.Minute)
+		if err := w.svc.Update(w.ctx(), queue.Info{Name: "q", ExpireTimeout: 30 * time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		w.produce(q, "shorter")
+		w.pass(2 * time.Minute)
+		w.counts(q, 2, 0, 0)
+		w.reboot("boot-2")
+		q = w.queue("q")
+		w.pass(30 * time.Minute)
+		w.lease(q, 5, "long")
+	})
+}
