@@ -104,23 +104,22 @@ func (c *Client) resolve() error {
 }
 
 // transport returns one that keeps connections open. path is the socket, or empty when the endpoint is a host.
-func (c *Client) transport(path string) *http.Transport {
-	t := &http.Transport{
+func (c *Client) transport(path string) http.RoundTripper {
+	var dialer net.Dialer
+	switch {
+	case c.Dial != nil:
+		return &localTransport{dial: c.Dial}
+	case path != "":
+		return &localTransport{dial: func(ctx context.Context) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		}}
+	}
+	return &http.Transport{
 		MaxIdleConns:        idleConns,
 		MaxIdleConnsPerHost: idleConns,
 		IdleConnTimeout:     idleTimeout,
 		DisableCompression:  true,
 	}
-	var dialer net.Dialer
-	switch {
-	case c.Dial != nil:
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return c.Dial(ctx) }
-	case path != "":
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", path)
-		}
-	}
-	return t
 }
 
 // call sends req to the path and decodes the reply into out, which may be nil.

@@ -180,7 +180,7 @@ func TestAnswersThatAreNotTheAgents(t *testing.T) {
 			w.Write([]byte("\xff\xff"))
 		}, client.ErrInternal, "the reply cannot be read"},
 		{"broken off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-			client.ErrUnavailable, "the request may have taken effect: EOF"},
+			client.ErrUnavailable, "the request may have taken effect: unexpected EOF"},
 		{"too large", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "99999999999")
 			w.WriteHeader(200)
