@@ -77,6 +77,10 @@ func (a *Agent) engineEvents() queue.Events {
 					Msg("dead items wait for a dead queue that is not there; create it, or update the queue without it")
 			}
 		},
+		Rebuilt: func(q string, partitions int, why error) {
+			a.log.Error().Str("queue", q).Int("partitions", partitions).Err(why).
+				Msg("the definition of the queue was lost; its items are served, its options are defaults: check them")
+		},
 		Quarantined: func(q queue.Quarantine) {
 			e := a.log.Error().Str("queue", q.Queue).Int("partition", q.Partition).Int("items", q.Items)
 			if q.Items > 0 {

@@ -77,20 +77,18 @@ func (s *Storage) keyOf(dir string) (key queue.PartitionKey, found bool, err err
 
 // headerOf returns the header of the segment in dir.
 func headerOf(dir string) (h segmentHeader, err error) {
-	c, err := inspect(dir)
+	values, err := collect(dir, isOurs)
 	if err != nil {
 		return h, err
 	}
-	if !c.manifest {
-		return h, corrupt(nil, "%s holds no database", dir)
+	value, found, err := values.value(headerKey())
+	if err == nil && !found {
+		err = corrupt(nil, "the segment %s has no header", dir)
 	}
-	d, err := openSealed(dir, true)
 	if err != nil {
 		return h, err
 	}
-	h, err = readHeader(d)
-	_ = d.close() // It was only read.
-	return h, err
+	return decodeHeader(value)
 }
 
 // checker counts what the blocks of a partition hold.

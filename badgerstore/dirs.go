@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 const (
@@ -29,6 +33,23 @@ const (
 // operator, never a path, and different for different keys.
 func partitionDirName(queueName string, partition int) string {
 	return fmt.Sprintf("%s-%06d%s", escapeName(queueName), partition, partitionSuffix)
+}
+
+// parsePartitionDir returns the key that partitionDirName was called with, but
+// for the tag. Names that were cut cannot be told.
+func parsePartitionDir(name string) (key queue.PartitionKey, ok bool) {
+	base, ok := strings.CutSuffix(name, partitionSuffix)
+	at := strings.LastIndexByte(base, '-')
+	if !ok || at < 0 {
+		return key, false
+	}
+	n, err := strconv.Atoi(base[at+1:])
+	if err != nil {
+		return key, false
+	}
+	unescaped, err := url.PathUnescape(base[:at])
+	key = queue.PartitionKey{Queue: unescaped, Partition: n}
+	return key, err == nil && partitionDirName(key.Queue, n) == name
 }
 
 // escapeName percent-escapes whatever is not a letter, digit, dot, underscore or

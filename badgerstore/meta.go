@@ -46,6 +46,7 @@ type Meta struct {
 	generation uint64            // the newest, 0 if there is none
 	tail       *tail             // the newest, once something was written
 	err        error             // why changes are refused
+	damage     error             // why definitions may be missing; nil if none can be
 }
 
 var _ queue.MetaStore = (*Meta)(nil)
@@ -78,7 +79,8 @@ func OpenMeta(o Options) (*Meta, error) {
 	return m, nil
 }
 
-// load reads the newest complete generation and removes all others.
+// load reads the newest complete generation and removes all others. A damaged
+// one is set aside; what can be read of it counts.
 func (m *Meta) load() error {
 	names, err := listDir(m.dir)
 	if err != nil {
@@ -87,14 +89,17 @@ func (m *Meta) load() error {
 	if err := removeLeftovers(m.dir, names); err != nil {
 		return unavailable(err, "cannot remove what is left in %s", m.dir)
 	}
+	if names, err = listDir(m.dir); err != nil {
+		return unavailable(err, "cannot read the directory %s", m.dir)
+	}
+	m.generation = nextSpanAfter(m.dir, names) - 1
 	generations := segmentSpans(names)
 	slices.Reverse(generations)
 	complete := false
-	for _, g := range generations {
-		m.generation = max(m.generation, g)
+	for i, g := range generations {
 		dir := m.generationDir(g)
 		if !complete {
-			if complete, err = m.read(dir); err != nil {
+			if complete, err = m.readMended(dir, i == len(generations)-1); err != nil {
 				return err
 			}
 			if complete {
@@ -110,14 +115,62 @@ func (m *Meta) load() error {
 
 func (m *Meta) generationDir(g uint64) string { return filepath.Join(m.dir, segmentName(g)) }
 
+// readMended reads the definitions of a generation, what can be read of them if
+// it is damaged. The oldest there is was complete once, since it is removed when
+// the next one is.
+func (m *Meta) readMended(dir string, oldest bool) (complete bool, err error) {
+	complete, err = m.read(dir)
+	if isCorrupt(err) {
+		m.damage = err
+		aside, again, fault := repair(dir, isDefinition)
+		if fault != nil {
+			return false, fault
+		}
+		if m.options.Events.SetAside != nil {
+			m.options.Events.SetAside(dir, aside, "the definitions of queues are damaged: "+err.Error())
+		}
+		if !again {
+			return false, nil
+		}
+		clear(m.values)
+		complete, err = m.read(dir)
+	}
+	if err == nil && !complete && oldest && len(m.values) > 0 {
+		complete = true
+		if m.damage == nil {
+			m.damage = corrupt(nil, "the definitions in %s have no header", dir)
+		}
+	}
+	if !complete {
+		clear(m.values)
+	}
+	return complete, err
+}
+
+// isDefinition checks a value of a generation by its own checksum.
+func isDefinition(key, value []byte) bool {
+	if len(key) > 1 && key[0] == letterDefinition {
+		n := len(value) - sumSize
+		return len(value) == 0 || n > 0 && checksum(value[:n]) == leUint32(value[n:])
+	}
+	return isOurs(key, value)
+}
+
+// Damage says why definitions may be missing.
+func (m *Meta) Damage() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.damage
+}
+
 // read reads the definitions of a generation. It reports false when the
-// generation was never completed.
+// generation has no header, and so was never completed.
 func (m *Meta) read(dir string) (complete bool, err error) {
 	c, err := inspect(dir)
 	if err != nil || !c.manifest {
 		return false, err
 	}
-	d, err := openSealed(dir, true)
+	d, err := openSealed(dir, isDefinition, true)
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +179,7 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 		_, err := decodeHeader(value)
 		return err
 	})
-	if err != nil || !found {
+	if err != nil {
 		return false, err
 	}
 	txn := d.db.NewTransaction(false)
@@ -146,7 +199,7 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 			return false, err
 		}
 	}
-	return true, nil
+	return found, nil
 }
 
 // Load returns all definitions, in the order of their names.
@@ -159,6 +212,10 @@ func (m *Meta) Load(ctx context.Context) ([]queue.Definition, error) {
 	defs := make([]queue.Definition, 0, len(m.values))
 	for _, name := range slices.Sorted(maps.Keys(m.values)) {
 		d, err := decodeDefinition(m.values[name])
+		if isCorrupt(err) {
+			m.damage = metaError(name, err)
+			continue
+		}
 		if err != nil {
 			return nil, metaError(name, err)
 		}

@@ -132,7 +132,7 @@ func eachInBlock(b []byte, at int64, visit func(e *rawEntry) error) error {
 func checkTable(path string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			text, _, _ := bytes.Cut(fmt.Append(nil, r), []byte("\n"))
+			text, _, _ := bytes.Cut(bytes.TrimSpace(fmt.Append(nil, r)), []byte("\n"))
 			err = corrupt(nil, "the table %s is damaged: %.100s", path, text)
 		}
 	}()

@@ -37,7 +37,7 @@ func isUsed(dir string) bool {
 
 // examine looks into the files of a database, before Badger does, for what makes
 // it lose data or end the process.
-func examine(dir string, c contents, check func(key, value []byte) bool, mayEnd bool) error {
+func examine(dir string, c contents, check valueCheck, mayEnd bool) error {
 	if !c.data {
 		return nil
 	}
@@ -66,7 +66,7 @@ func examine(dir string, c contents, check func(key, value []byte) bool, mayEnd 
 // its place, and sets that aside: Badger opens a directory as a whole or not at
 // all, and deletes what it does not know. It returns where the old one is, and
 // whether there is a new one.
-func repair(dir string, check func(key, value []byte) bool) (aside string, again bool, err error) {
+func repair(dir string, check valueCheck) (aside string, again bool, err error) {
 	h, err := collect(dir, check)
 	if err != nil {
 		return "", false, err

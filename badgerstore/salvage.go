@@ -31,6 +31,9 @@ type holding struct {
 	mem      int64 // bytes of memtables' logs
 }
 
+// valueCheck reports whether a value is as it was written, by its own checksum.
+type valueCheck func(key, value []byte) bool
+
 // location is where a value lies.
 type location struct {
 	path    string
@@ -52,7 +55,7 @@ type Fault struct {
 
 // collect reads all files of the database in dir. check decides which values
 // count, by key.
-func collect(dir string, check func(key, value []byte) bool) (*holding, error) {
+func collect(dir string, check valueCheck) (*holding, error) {
 	h := &holding{dir: dir, values: make(map[string]location), kept: make(map[string]bool), pointed: make(map[string]bool)}
 	names, err := listDir(dir)
 	if err != nil {
@@ -106,7 +109,7 @@ func (h *holding) fault(path, reason string) {
 
 // add takes note of an entry. One that only points to its value is found again
 // in the value log.
-func (h *holding) add(path string, e *rawEntry, check func(key, value []byte) bool, seen map[string]bool) {
+func (h *holding) add(path string, e *rawEntry, check valueCheck, seen map[string]bool) {
 	if e.meta&metaEndTxn != 0 {
 		return
 	}
@@ -128,7 +131,7 @@ func (h *holding) add(path string, e *rawEntry, check func(key, value []byte) bo
 
 // addLog adds the entries of a log. cut says that Badger drops what lies behind
 // the first that it cannot read.
-func (h *holding) addLog(path string, check func(key, value []byte) bool, seen map[string]bool, cut bool) error {
+func (h *holding) addLog(path string, check valueCheck, seen map[string]bool, cut bool) error {
 	tentative := make(map[string]bool)
 	l, err := scanLog(path, func(e *rawEntry) error { h.add(path, e, check, tentative); return nil }, func() {
 		maps.Copy(seen, tentative)
@@ -231,6 +234,11 @@ func (h *holding) checkLogs(mayEnd bool) error {
 	}
 	if h.stranded == 0 {
 		return nil
+	}
+	for key := range h.values {
+		if key[0] == letterDefinition && !h.kept[key] {
+			return corrupt(nil, "%s", h.says("a definition is damaged")) // Each is synced before the next is written.
+		}
 	}
 	var synced uint64
 	added := make(map[uint64]queue.Added)

@@ -91,7 +91,7 @@ func (r *readers) acquire(s *segment) (*database, error) {
 		return d, nil
 	}
 	s.wait()
-	d, err := openSealed(s.dir, s.mayEnd)
+	d, err := openSealed(s.dir, isOurs, s.mayEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -166,12 +166,12 @@ func (r *readers) isOpen(s *segment) bool {
 // that it may end in commits that never got to flash. The error Is
 // queue.ErrCorrupt when the directory is in such a state that Badger would lose
 // something or end the process; nothing was changed then.
-func openSealed(dir string, mayEnd bool) (*database, error) {
+func openSealed(dir string, check valueCheck, mayEnd bool) (*database, error) {
 	c, err := inspect(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := examine(dir, c, isOurs, mayEnd); err != nil {
+	if err := examine(dir, c, check, mayEnd); err != nil {
 		return nil, err
 	}
 	if c.mem > 0 {

@@ -132,6 +132,32 @@ func (s *Storage) RemovePartition(key queue.PartitionKey) error {
 	return nil
 }
 
+// Partitions returns the keys of the partitions that are there. The tag of one
+// that has no header that can be read, such as one without items, is zero.
+func (s *Storage) Partitions() ([]queue.PartitionKey, error) {
+	names, err := listDir(s.options.Dir)
+	if err != nil {
+		return nil, unavailable(err, "cannot read the directory %s", s.options.Dir)
+	}
+	var keys []queue.PartitionKey
+	for _, name := range names {
+		if !strings.HasSuffix(name, partitionSuffix) || name == metaDirName {
+			continue
+		}
+		key, found, err := s.keyOf(filepath.Join(s.options.Dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if !found || partitionDirName(key.Queue, key.Partition) != name {
+			if key, found = parsePartitionDir(name); !found {
+				continue
+			}
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
 // Close releases the directory. All partitions are closed by then.
 func (s *Storage) Close() error {
 	s.mu.Lock()

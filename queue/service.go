@@ -43,6 +43,9 @@ type Events struct {
 	MoveStuck func(queue string, partition int, dead string, items int)
 	// Quarantined: stored data is damaged; what it has cost.
 	Quarantined func(q Quarantine)
+	// Rebuilt: the definition of the queue was lost. It has the partitions that
+	// were found, and defaults for options; why is what happened.
+	Rebuilt func(queue string, partitions int, why error)
 }
 
 // Service is a set of queues over a store. Its methods are safe for use by any
@@ -88,6 +91,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag}
 	defs, err := cfg.Meta.Load(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if defs, err = s.rebuild(ctx, defs); err != nil {
 		return nil, err
 	}
 	for i := range defs {

@@ -27,6 +27,10 @@ type Storage interface {
 	// It is durable when it returns nil; a partition that is not there is no
 	// error.
 	RemovePartition(key PartitionKey) error
+	// Partitions returns the keys of the partitions that are there, as far as
+	// they can be told, to find those of which the definition was lost. A zero
+	// tag says that any will do.
+	Partitions() ([]PartitionKey, error)
 	// Close releases the place. All its partitions are closed by then.
 	Close() error
 }
@@ -112,6 +116,9 @@ type MetaStore interface {
 	Load(ctx context.Context) ([]Definition, error)
 	Put(ctx context.Context, d *Definition) error
 	Remove(ctx context.Context, queue string) error
+	// Damage says, after Load, why definitions may be missing; nil if none can
+	// be.
+	Damage() error
 	Close() error
 }
 

@@ -113,6 +113,17 @@ func (s *Storage) RemovePartition(key queue.PartitionKey) error {
 	return nil
 }
 
+// Partitions returns the keys of all partitions.
+func (s *Storage) Partitions() ([]queue.PartitionKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []queue.PartitionKey
+	for _, p := range s.partitions {
+		keys = append(keys, p.key)
+	}
+	return keys, nil
+}
+
 // Close does nothing: partitions can be opened again as long as the Storage is
 // there.
 func (s *Storage) Close() error { return nil }
