@@ -175,7 +175,9 @@ func exitAfter(t *testing.T, text string) int {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(454)
-		json.NewEncoder(w).Encode(map[string]any{"code": 454, "code_text": "Retry Request", "message": text})
+		if err := json.NewEncoder(w).Encode(map[string]any{"code": 454, "code_text": "Retry Request", "message": text}); err != nil {
+			t.Error(err)
+		}
 	})}
 	served := make(chan struct{})
 	go func() {
