@@ -15,7 +15,7 @@
 //
 // Every error becomes a code and a text in errors.go. Clients of Querator know
 // a fixed list of codes and refuse JSON fields they do not know, so replies of
-// the calls that Querator has never carry anything of our own.
+// the calls that Querator has carry nothing of our own in JSON.
 //
 // The package starts no goroutines. A call runs on the goroutine that net/http
 // gave its connection.
