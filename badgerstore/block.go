@@ -14,7 +14,8 @@ import (
 // every value:
 //
 //	byte     0x11: kind block, version 1
-//	byte     codec of the body: 0 as it is, 1 S2 (2 is kept for zstd)
+//	byte     codec of the body: 0 as it is, 1 S2 (2 is kept for zstd); and 0x80
+//	         when nobody believed the wall clock that shows in At.Wall
 //	uvarint  number of items, 1 to 4096
 //	uvarint  sequence number of the first
 //	uvarint  length of the facts, uncompressed
@@ -72,6 +73,9 @@ const (
 	codecNone = 0
 	codecS2   = 1
 )
+
+// flagUntrusted stands in the byte of the codec: At.Untrusted.
+const flagUntrusted = 0x80
 
 // Flags of an item.
 const (
@@ -168,6 +172,9 @@ func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *pack
 	}
 	codec, body := compress(raw, scratch)
 
+	if at.Untrusted {
+		codec |= flagUntrusted
+	}
 	start := len(dst)
 	dst = append(dst, kindBlock|blockVersion, codec)
 	dst = binary.AppendUvarint(dst, uint64(len(items)))
@@ -318,6 +325,7 @@ func readBlockHeader(value []byte) (blockHeader, error) {
 	}
 	r := reader{b: value[1 : len(value)-sumSize]}
 	h.codec = r.byte()
+	h.At.Untrusted, h.codec = h.codec&flagUntrusted != 0, h.codec&^flagUntrusted
 	count := r.uvarint()
 	h.First = r.uvarint()
 	facts, payloads := r.uvarint(), r.uvarint()

@@ -53,7 +53,7 @@ func (g *group) importItem(it *Item) {
 		return
 	}
 	g.fresh = g.fresh[:len(g.fresh)-1]
-	l := newLease(added)
+	l := g.p.newLease(added)
 	l.Wall = wallNano(deadline)
 	l.Deadline = max(0, toMono(l.Wall, g.now))
 	g.unready(&l)
@@ -102,7 +102,7 @@ func (p *partition) readFacts(seqs []uint64, facts map[uint64]Lease) error {
 			return err
 		}
 		for i := range items {
-			facts[items[i].Seq()] = newLease(&items[i])
+			facts[items[i].Seq()] = p.newLease(&items[i])
 		}
 	}
 	return nil

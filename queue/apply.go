@@ -244,9 +244,9 @@ func (g *group) toTail(seq uint64) {
 // item of an earlier boot while the clock cannot be believed; it gets a new
 // life, since it would be lost, or never expire, by what the clock shows.
 func (g *group) rebase(it *Item) {
-	l := newLease(it)
+	l := g.p.newLease(it)
 	if l.ExpireMono == math.MaxInt64 {
-		if !it.SameBoot && !g.p.clock.Trusted() {
+		if !it.SameBoot && g.now.Untrusted {
 			it.ExpireDeadline = time.Unix(0, g.now.Wall).UTC().Add(g.opts.expireTimeout)
 		}
 		return

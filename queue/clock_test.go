@@ -61,3 +61,29 @@ func TestExpiryInASpanWithoutOrderAfterReboot(t *testing.T) {
 		w.lease(q, 5, "long")
 	})
 }
+
+// A board without a clock of its own writes items in 1970; after a reboot with a
+// clock that is right they are not half a century old.
+func TestItemsOfAnUntrustedClockOutliveAReboot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		right := w.clock.Now()
+		w.clock.SetWall(time.Unix(100, 0))
+		w.clock.SetTrusted(false)
+		w.produce(q, "a", "b")
+		w.pass(time.Minute)
+		w.clock.SetWall(right)
+		w.clock.SetTrusted(true)
+		w.pass(time.Minute)
+		w.counts(q, 2, 0, 0)
+		w.reboot("boot-2")
+		q = w.queue("q")
+		w.pass(time.Minute)
+		w.counts(q, 2, 0, 0)
+		w.retry(q, queue.RetryItem{}, w.lease(q, 1, "a")...)
+		w.pass(55 * time.Minute)
+		w.counts(q, 2, 0, 0)
+		w.pass(5 * time.Minute) // Their life began anew with the boot, and ends.
+		w.counts(q, 0, 0, 0)
+	})
+}

@@ -126,7 +126,7 @@ func (g *group) lease(w *waiter, it *Item) {
 	if timeout == 0 {
 		timeout = g.opts.leaseTimeout
 	}
-	l := newLease(it)
+	l := g.p.newLease(it)
 	l.Deadline, l.Wall = addSat(g.now.Mono, int64(timeout)), addSat(g.now.Wall, int64(timeout))
 	l.Attempts = it.Attempts + 1
 	g.unready(&l)
@@ -150,14 +150,19 @@ func (g *group) unready(l *Lease) {
 	t.ReadyCreated -= l.Created / int64(time.Millisecond)
 }
 
-// newLease returns a lease of the item without a deadline.
-func newLease(it *Item) Lease {
+// newLease returns a lease of the item without a deadline. An item that an
+// earlier boot wrote under a clock that nobody believed begins its life anew when
+// the partition is opened, since nobody knows how old it is.
+func (p *partition) newLease(it *Item) Lease {
 	l := Lease{
 		Seq: it.Seq(), Attempts: it.Attempts, Created: it.CreatedAt.UnixNano(),
 		Expire: wallNano(it.ExpireDeadline), Size: uint32(it.Size()), ExpireMono: math.MaxInt64,
 	}
-	if it.SameBoot {
+	switch {
+	case it.SameBoot:
 		l.ExpireMono = toMono(l.Expire, it.Written)
+	case it.Written.Untrusted:
+		l.ExpireMono = addSat(p.opened, max(0, subSat(l.Expire, l.Created)))
 	}
 	return l
 }

@@ -54,6 +54,9 @@ func (it *Item) Size() int64 {
 type Instant struct {
 	Wall int64 // nanoseconds since 1970 by the wall clock, right or wrong
 	Mono int64 // nanoseconds since the kernel started, suspend counted
+	// Untrusted: nobody believed the wall clock then (Clock.Trusted), so that
+	// in another boot nobody can tell how long ago it was.
+	Untrusted bool
 }
 
 // Clock is the source of time. It is safe for use by any goroutine.

@@ -123,7 +123,7 @@ func (g *group) isExpired(wall, mono int64) bool {
 	if mono != math.MaxInt64 {
 		return g.now.Mono >= mono
 	}
-	return g.now.Wall >= wall && g.p.clock.Trusted()
+	return g.now.Wall >= wall && !g.now.Untrusted
 }
 
 // collectDue finds scheduled items whose time has come by the clock of heap h.
@@ -171,7 +171,7 @@ func (g *group) applyDuty() {
 		g.kill(seq, g.p.st.Leases[seq].ExpireMono <= g.now.Mono)
 	}
 	for _, seq := range d.lapsed {
-		if l := newLease(g.fetched[seq]); g.isExpired(l.Expire, l.ExpireMono) {
+		if l := g.p.newLease(g.fetched[seq]); g.isExpired(l.Expire, l.ExpireMono) {
 			g.kill(seq, true)
 			continue
 		}
@@ -256,10 +256,7 @@ func (g *group) spanDue(sp *SpanInfo) bool {
 	if !sp.Ordered && g.now.Mono < sp.scanAt {
 		return false
 	}
-	if sp.OldBoot {
-		return g.now.Wall >= sp.MinExpire && g.p.clock.Trusted()
-	}
-	return g.now.Mono >= sp.MinMono
+	return g.now.Mono >= sp.MinMono || sp.OldBoot && g.now.Wall >= sp.MinExpire && !g.now.Untrusted
 }
 
 // scanExpired collects the expired items of a span and learns the earliest
@@ -278,12 +275,15 @@ func (g *group) scanExpired(sp *SpanInfo) error {
 		}
 		for i := range items {
 			it := &items[i]
-			l := newLease(it)
+			l := p.newLease(it)
 			switch {
 			case it.Seq() >= end:
 				from = end
 			case !g.isExpired(l.Expire, l.ExpireMono):
-				minWall, minMono = min(minWall, l.Expire), min(minMono, l.ExpireMono)
+				minMono = min(minMono, l.ExpireMono)
+				if !sp.OldBoot || l.ExpireMono == math.MaxInt64 {
+					minWall = min(minWall, l.Expire)
+				}
 				if sp.Ordered && !sp.OldBoot {
 					// The rest is later in boot time; by the wall clock, which
 					// may have been set, it need not be.
@@ -318,7 +318,7 @@ func (p *partition) nextExpiry(now Instant) int64 {
 		sp := &p.st.Spans[i]
 		at := sp.MinMono
 		if sp.OldBoot && sp.MinExpire != math.MaxInt64 {
-			at = max(toMono(sp.MinExpire, now), now.Mono+p.distrust())
+			at = min(at, max(toMono(sp.MinExpire, now), now.Mono+p.distrust()))
 		}
 		if !sp.Ordered {
 			at = max(at, sp.scanAt)

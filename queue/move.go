@@ -270,7 +270,7 @@ func (p *partition) markRedrive(n int, dest Tag, settled chan error) (marked int
 	}
 	err = p.alone(0, 0, func(g *group) error {
 		for marked < n && p.ahead.len() > 0 && len(p.st.Leases) < p.limits.MaxLeased {
-			l := newLease(p.ahead.take())
+			l := p.newLease(p.ahead.take())
 			g.unready(&l)
 			g.markMoving(l, LeaseMoving, tagCode(dest))
 			marked++

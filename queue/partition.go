@@ -71,6 +71,7 @@ type partition struct {
 	blocked   bool      // somebody waits, but what is delivered must be released first
 	marks     uint64
 	lastUsed  int64
+	opened    int64 // boot time
 	idle      bool
 	move      moveState
 }
@@ -209,7 +210,7 @@ func (p *partition) adopt(ps PartitionStore) {
 		p.watch(seq, d)
 	}
 	p.failed.Store(nil)
-	p.lastUsed = now.Mono
+	p.lastUsed, p.opened = now.Mono, now.Mono
 	if damage := ps.Damage(); len(damage) > 0 {
 		if _, err := p.mend(damage); err != nil {
 			p.fail(err)
@@ -348,7 +349,7 @@ func (p *partition) distrust() int64 {
 }
 
 func (p *partition) now() Instant {
-	return Instant{Wall: p.clock.Now().UnixNano(), Mono: int64(p.clock.Mono())}
+	return Instant{Wall: p.clock.Now().UnixNano(), Mono: int64(p.clock.Mono()), Untrusted: !p.clock.Trusted()}
 }
 
 // publish tells other goroutines how many items there are, and wakes the loop

@@ -61,7 +61,7 @@ func (g *group) makeRoom(r *request) error {
 		return g.errQuota(h)
 	}
 	for q.exceeds(over) {
-		l := newLease(g.p.ahead.take())
+		l := g.p.newLease(g.p.ahead.take())
 		over.items--
 		over.bytes -= int64(l.Size)
 		g.drop(&l)
@@ -95,7 +95,7 @@ func (g *group) shed() {
 		return
 	}
 	for n := 0; n < maxDuty && g.p.ahead.len() > 0; n++ {
-		l := newLease(g.p.ahead.take())
+		l := g.p.newLease(g.p.ahead.take())
 		g.drop(&l)
 	}
 }

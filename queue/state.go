@@ -41,7 +41,8 @@ type SpanInfo struct {
 	Span  uint64
 	Count uint32 // indexes given out: the span has items 0 to Count-1
 	// MinExpire is a lower bound of the expire deadlines of its ready items, by
-	// the wall clock; MinMono the same in boot time, for a span of this boot.
+	// the wall clock; MinMono the same in boot time, for those whose age is known
+	// in boot time.
 	MinExpire int64
 	MinMono   int64
 	// MaxMono is the greatest expire deadline so far, in boot time.
@@ -313,7 +314,8 @@ func (s *State) EnterBoot(boot string) {
 		d.DueMono = 0
 	}
 	for i := range s.Spans {
-		s.Spans[i].OldBoot, s.Spans[i].scanAt = true, 0
+		sp := &s.Spans[i]
+		sp.OldBoot, sp.MinMono, sp.scanAt = true, math.MaxInt64, 0
 	}
 }
 
