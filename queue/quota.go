@@ -45,7 +45,8 @@ func (g *group) holds() holdings {
 }
 
 // makeRoom makes room for a produce within the queue's quota, or returns an
-// error of kind ErrFull. Nothing is dropped for a produce that cannot fit.
+// error of kind ErrFull, of kind ErrInvalid if it would never fit. Nothing is
+// dropped then.
 func (g *group) makeRoom(r *request) error {
 	q := &g.opts.quota
 	if !q.limited() {
@@ -57,8 +58,13 @@ func (g *group) makeRoom(r *request) error {
 	if !q.exceeds(over) {
 		return nil
 	}
-	if !q.dropOldest || q.exceeds(add) || !g.canDrop(over) {
-		return g.errQuota(h)
+	switch {
+	case q.items > 0 && add.items > q.items:
+		return invalid("items is invalid; max_items of the queue is %d but received %d", q.items, add.items)
+	case q.bytes > 0 && add.bytes > q.bytes:
+		return invalid("items is invalid; max_bytes of the queue is %d but received %d", q.bytes, add.bytes)
+	case !q.dropOldest || !g.canDrop(over):
+		return g.errQuota(h, over)
 	}
 	for q.exceeds(over) {
 		l := g.p.newLease(g.p.ahead.take())
@@ -125,10 +131,12 @@ func (g *group) toDrop(add holdings) int {
 	return int(min(n, g.p.st.Totals.Ready, 16*maxDuty))
 }
 
-func (g *group) errQuota(h holdings) error {
+// errQuota says which bound a produce would pass; h is what the queue holds, over
+// what it would.
+func (g *group) errQuota(h, over holdings) error {
 	p, q := g.p, &g.opts.quota
 	msg := fmt.Sprintf("queue is full; it holds %d items, max_items is %d; try again later", h.items, q.items)
-	if q.items == 0 || h.items < q.items && q.bytes > 0 {
+	if q.items == 0 || over.items <= q.items {
 		msg = fmt.Sprintf("queue is full; it holds %d bytes, max_bytes is %d; try again later", h.bytes, q.bytes)
 	}
 	return &Error{Kind: ErrFull, Op: "produce", Queue: p.key.Queue, Partition: p.key.Partition, Msg: msg,

@@ -50,9 +50,7 @@ func TestQuotaDropsTheOldest(t *testing.T) {
 			t.Fatalf("ledger %+v", l)
 		}
 		err := q.Produce(w.ctx(), &queue.ProduceRequest{RequestTimeout: time.Second, Items: make([]queue.Item, 4)})
-		if !errors.Is(err, queue.ErrFull) {
-			t.Fatalf("more than ever fits: %v", err)
-		}
+		wantErr(t, err, queue.ErrInvalid, "items is invalid; max_items of the queue is 3 but received 4")
 		w.counts(q, 2, 1, 0)
 		w.restart()
 		q = w.queue("q")
