@@ -72,7 +72,11 @@ func OpenMeta(o Options) (*Meta, error) {
 		return nil, err
 	}
 	m := &Meta{options: o, dir: dir, lock: lock, values: make(map[string][]byte)}
-	if err := m.load(); err != nil {
+	err = checkFormat(dir)
+	if err == nil {
+		err = m.load()
+	}
+	if err != nil {
 		_ = unlockDir(lock)
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func cutOnce(t *testing.T, r *rand.Rand) {
 	}
 	o := d.o
 	o.Dir = base
+	o.Events.SetAside = func(from, _, reason string) { t.Errorf("a power cut is no damage: %s was set aside: %s", from, reason) }
 	s, err := badgerstore.New(o)
 	d.must(err)
 	ps, err := s.OpenPartition(d.key)

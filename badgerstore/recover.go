@@ -66,6 +66,17 @@ func (p *partition) findBase() (base int, found bool, err error) {
 		s := p.segments[i]
 		s.mayEnd = newest
 		state, err := p.begin(s)
+		if isCorrupt(err) && s.aside == "" {
+			// The files may hold more than Badger finds without the damaged part.
+			again, fault := p.repair(s, err)
+			if fault != nil {
+				return 0, false, fault
+			}
+			s.gone = !again
+			if again {
+				state, err = p.begin(s)
+			}
+		}
 		switch {
 		case errors.Is(err, errUnborn):
 			p.storage.readers.drop(s)
@@ -75,9 +86,7 @@ func (p *partition) findBase() (base int, found bool, err error) {
 			p.segments = slices.Delete(p.segments, i, i+1)
 			continue
 		case isCorrupt(err):
-			if err := p.noteDamage(s, err); err != nil {
-				return 0, false, err
-			}
+			p.note(s, err)
 			if s.gone {
 				p.segments = slices.Delete(p.segments, i, i+1)
 			}
@@ -210,8 +219,11 @@ func (p *partition) replayFrom(base int, sound bool) error {
 			if sound {
 				sound, err = p.replay(s, d, i == len(p.segments)-1)
 			}
-			if err == nil && !sound {
+			if err == nil && (!sound || s.aside != "") {
+				// Records at the end of a damaged segment may be lost without a trace.
+				next := p.state.Next
 				err = p.revive(d)
+				sound = sound && p.state.Next == next
 			}
 			p.storage.readers.release(s)
 		}

@@ -49,6 +49,10 @@ func New(o Options) (*Storage, error) {
 		return nil, err
 	}
 	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition)}
+	if err := checkFormat(dir); err != nil {
+		_ = unlockDir(lock)
+		return nil, err
+	}
 	if err := s.clean(); err != nil {
 		_ = unlockDir(lock)
 		return nil, unavailable(err, "cannot use the directory %s", dir)
