@@ -43,6 +43,7 @@ func RunStore(t *testing.T, open func(t testing.TB) Harness) {
 		{"ManyItems", testManyItems},
 		{"LongLease", testLongLease},
 		{"UsageGoesBack", testUsageGoesBack},
+		{"SetAside", testSetAside},
 		{"Partitions", testPartitions},
 		{"PartitionsAtOnce", testPartitionsAtOnce},
 		{"RemovePartition", testRemovePartition},

@@ -112,6 +112,34 @@ func testUsageGoesBack(t *testing.T, h Harness) {
 	d.p.finish()
 }
 
+// testSetAside sets spans aside of which nothing is damaged, one that takes items
+// and one that does not: everything can still be read and written.
+func testSetAside(t *testing.T, h Harness) {
+	d := newDriver(t, h)
+	first := d.produce(items(10)...)
+	d.lease(2, true)
+	aside := func(seq uint64) {
+		t.Helper()
+		if damage := d.ps.Damage(); len(damage) > 0 {
+			t.Fatalf("damage of a sound partition: %v", damage)
+		}
+		if _, err := d.ps.SetAside(queue.Span(seq), "for a test"); err != nil {
+			t.Fatalf("set aside: %v", err)
+		}
+		d.verify()
+	}
+	aside(first)
+	d.produce(items(3)...)
+	d.p.copied()
+	d.p.restart()
+	aside(first)
+	aside(first)
+	second := d.produce(items(3)...)
+	aside(second)
+	d.complete(d.lease(20, true)...)
+	d.p.finish()
+}
+
 // testPartitions keeps partitions apart whatever their queues are called.
 func testPartitions(t *testing.T, h Harness) {
 	p := newPlace(t, h)
