@@ -5,12 +5,16 @@
 //
 //	STORAGE/
 //	  LOCK                                the process that uses it, locked by flock
+//	  FORMAT                              version of the store format, see format.go
 //	  my%20queue-000000-partition/        partition 0 of the queue "my queue"
 //	    00000000000016777216/             a segment: one small Badger database
+//	      used                            empty; it has, or had, header and checkpoint
 //	      sources.idx                     index of its source ids, once it is sealed
 //	    00000000000033554432/
 //	    00000000000050331648.removed/     one that is being removed
-//	    quarantine/                       segments that were set aside
+//	    00000000000067108864.repair/      one that is being made of what can be read
+//	                                      of a damaged one
+//	    quarantine/                       segments that were set aside, and copies
 //	  ~queue-storage-partition/           below the queue storage: definitions
 //	    LOCK
 //	    00000000000117440512/             a generation of them, a Badger database
@@ -89,20 +93,45 @@
 // The newest segment that has a header and a checkpoint is read: the checkpoint,
 // then the records in order. Each record says how many records before it were on
 // flash when it was written. If a record is missing or damaged, or a block of
-// its items, although a later record says that it was on flash, that is damage
-// and an error; else it is the torn end of what was never acknowledged, and
-// everything from there on is dropped. A newest segment without header and
-// records was being created when the power went, and is removed.
+// its items, although a later record says that it was on flash, that is damage;
+// else it is the torn end of what was never acknowledged, and everything from
+// there on is dropped. A newest segment without header and records that is not
+// marked as used was being created when the power went, and is removed.
 //
 // After a restart, clean or not, the first commit begins a new segment: nothing
 // is appended to files that a power cut may have torn, and sequence numbers of
 // commits that were lost are never given out again.
 //
+// Badger's log of level error counts as a failure, since it reports some failures
+// nowhere else. After any failure but damage a partition refuses everything until
+// it is opened again.
+//
+// # Damage
+//
 // Before Badger opens a directory, its files are looked at, because Badger
-// deletes tables that a damaged MANIFEST does not name, cannot open a directory
-// with an empty log, and ends the process over some damage. Badger's log of level
-// error counts as a failure, since it reports some failures nowhere else. After
-// any failure a partition refuses everything until it is opened again.
+// deletes tables that a damaged MANIFEST does not name, drops what lies behind a
+// flipped bit in a log, cannot open a directory with an empty log, and ends the
+// process over some damage. What it must not open is repaired first: rawlog.go
+// and rawtable.go read Badger's files without Badger, with the checksums of their
+// entries and with ours; what verifies is copied to a new database, which takes
+// the place of the damaged directory, and that goes to the quarantine. Nothing is
+// deleted. So a damaged file costs the blocks and records that are in the damaged
+// part of it.
+//
+// A block that is gone costs its items: the engine is told (queue.Damage), gives
+// them up in a commit, and counts them as quarantined. A record that is gone costs
+// what it and later ones said of leases and completed items: the state is that of
+// the record before, and what the segment holds beyond it is offered again. A
+// checkpoint that is gone costs nothing while the segment before is there, whose
+// records lead to the same state; else all that the segments hold is offered
+// again.
+//
+// Bit flips in the last commit of a log that was not closed cannot be told from
+// what a power cut leaves of a commit that was never acknowledged. It is dropped,
+// and the event Dropped says so.
+//
+// Definitions of queues that cannot be read are made again by the engine from the
+// names of the partitions and the headers of their segments, with default options.
 //
 // # A full disk
 //

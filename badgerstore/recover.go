@@ -149,17 +149,19 @@ func (p *partition) begin(s *segment) (*queue.State, error) {
 	if err != nil && !isCorrupt(err) {
 		return nil, err
 	}
-	if !isUsed(s.dir) {
-		if err == nil && !c.manifest {
-			return nil, errUnborn
-		}
+	used := isUsed(s.dir)
+	if err == nil && !c.manifest && !used {
+		return nil, errUnborn
+	}
+	if !used || s.mayEnd && c.mem > 0 {
 		h, err := collect(s.dir, isOurs)
 		if err != nil {
 			return nil, err
 		}
-		if len(h.numbers(letterRecord))+len(h.numbers(letterBlock)) == 0 {
+		if !used && len(h.numbers(letterRecord))+len(h.numbers(letterBlock)) == 0 {
 			return nil, errUnborn
 		}
+		s.torn = h.torn
 	}
 	d, err := p.acquire(s)
 	if err != nil {
@@ -248,6 +250,9 @@ func (p *partition) replay(s *segment, d *database, last bool) (sound bool, err 
 		return false, p.noteDamage(s, err)
 	default:
 		return false, err
+	}
+	if s.torn {
+		r.dropped = max(1, r.dropped) // It may have no record that can be read.
 	}
 	if r.dropped == 0 {
 		return true, nil

@@ -29,6 +29,7 @@ type segment struct {
 	bytes, before int64
 
 	mayEnd bool   // it may end in commits that never got to flash
+	torn   bool   // it ended in something that cannot be read
 	aside  string // where it, or a copy of it, was set aside; empty if it was not
 	gone   bool   // nothing of it can be read; its directory was set aside
 
