@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/api"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/listen"
+	"github.com/kapetan-io/querator-edge/agent/serve"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
@@ -125,14 +125,13 @@ func (a *Agent) serve(ctx context.Context, o Options, seen *lastSeen) error {
 // newServer returns the HTTP server. What a client may take of time for a body
 // and for an answer is bounded for each by the handler; a lease may wait long
 // in between.
-func (a *Agent) newServer() *http.Server {
-	return &http.Server{
-		Handler:           a.handler,
-		ReadHeaderTimeout: a.cfg.Limits.ReadTimeout,
-		IdleTimeout:       a.cfg.Limits.IdleTimeout,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          newHTTPLog(a.log),
-		ConnState:         a.countConn,
+func (a *Agent) newServer() *serve.Server {
+	return &serve.Server{
+		Handler:       a.handler,
+		HeaderTimeout: a.cfg.Limits.ReadTimeout,
+		IdleTimeout:   a.cfg.Limits.IdleTimeout,
+		ErrorLog:      newHTTPLog(a.log),
+		CountConn:     func(n int) { a.conns.Add(int64(n)) },
 	}
 }
 
@@ -147,7 +146,7 @@ func (a *Agent) stopEngine() error {
 }
 
 // stopServer lets replies in progress be written, and closes what is left.
-func (a *Agent) stopServer(server *http.Server) error {
+func (a *Agent) stopServer(server *serve.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Shutdown.Timeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {

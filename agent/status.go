@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"runtime/metrics"
 	"strings"
@@ -60,16 +58,6 @@ func runtimeMemory() int64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(sample)
 	return int64(sample[0].Value.Uint64()) - int64(sample[1].Value.Uint64())
-}
-
-// countConn counts open connections.
-func (a *Agent) countConn(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		a.conns.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		a.conns.Add(-1)
-	}
 }
 
 // banner is what a person sees who starts the agent by hand.

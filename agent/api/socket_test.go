@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/kapetan-io/querator-edge/agent/api"
+	"github.com/kapetan-io/querator-edge/agent/serve"
 	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/queue/memstore"
 	"github.com/kapetan-io/querator-edge/queue/queuetest"
@@ -32,7 +33,7 @@ type world struct {
 	clock  *queuetest.Clock
 	client *http.Client
 	socket string
-	server *http.Server
+	server *serve.Server
 
 	mu     sync.Mutex
 	logged []string // what went to LogError
@@ -74,7 +75,7 @@ func (w *world) listen() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	server := &http.Server{Handler: w.h, ReadHeaderTimeout: 10 * time.Second}
+	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second}
 	w.server = server
 	done := make(chan struct{})
 	go func() {

@@ -1,0 +1,243 @@
+package serve
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// conn is a connection. It belongs to its goroutine (serve), but for busy, which
+// the server's lock guards.
+type conn struct {
+	s    *Server
+	nc   net.Conn
+	in   *limited
+	r    *bufio.Reader
+	out  []byte // of replies; at most keepOut is kept between them
+	busy bool
+}
+
+const (
+	// keepOut bounds the buffer for replies that a connection keeps.
+	keepOut = 16 << 10
+	// leftOver is how much of a body is read that a handler did not want, to
+	// keep the connection.
+	leftOver = 64 << 10
+	// watchAfter is how long a handler runs before somebody looks whether the
+	// client is still there.
+	watchAfter = 10 * time.Millisecond
+)
+
+func newConn(s *Server, nc net.Conn) *conn {
+	in := &limited{r: nc}
+	return &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in)}
+}
+
+// limited reads from a connection; the head of a request is bounded.
+type limited struct {
+	r    io.Reader
+	left int   // bytes of a head that may still be read; below 0 is no bound
+	err  error // of the last read
+}
+
+var errLargeHead = errors.New("the head of the request is too large")
+
+func (l *limited) Read(p []byte) (n int, err error) {
+	switch {
+	case l.left < 0:
+		n, err = l.r.Read(p)
+	case l.left == 0:
+		err = errLargeHead
+	default:
+		n, err = l.r.Read(p[:min(len(p), l.left)])
+		l.left -= n
+	}
+	l.err = err
+	return n, err
+}
+
+// serve handles one request after the other.
+func (c *conn) serve() {
+	for {
+		if !c.await() || !c.s.setBusy(c, true) {
+			return
+		}
+		req, err := c.readHead()
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		if !c.handle(req) || !c.s.setBusy(c, false) {
+			return
+		}
+	}
+}
+
+// await waits for the first byte of a request.
+func (c *conn) await() bool {
+	c.in.left = -1
+	if c.r.Buffered() > 0 {
+		return true
+	}
+	_ = c.nc.SetReadDeadline(after(c.s.IdleTimeout))
+	_, err := c.r.Peek(1)
+	return err == nil
+}
+
+func after(d time.Duration) time.Time {
+	if d <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(d)
+}
+
+// readHead reads a request up to its body.
+func (c *conn) readHead() (*http.Request, error) {
+	_ = c.nc.SetReadDeadline(after(c.s.HeaderTimeout))
+	c.in.left = c.s.MaxHeaderBytes
+	if c.in.left <= 0 {
+		c.in.left = defaultMaxHeader
+	}
+	req, err := http.ReadRequest(c.r)
+	c.in.left = -1
+	if err != nil {
+		return nil, err
+	}
+	_ = c.nc.SetDeadline(time.Time{}) // The handler sets its own.
+	switch {
+	case req.ProtoMajor != 1:
+		return nil, fmt.Errorf("%s is not spoken here", req.Proto)
+	case req.ProtoMinor >= 1 && req.Host == "":
+		return nil, errors.New("the Host header is missing")
+	}
+	return req, nil
+}
+
+// refuse answers a request that could not be read, when somebody may listen.
+func (c *conn) refuse(err error) {
+	large := errors.Is(c.in.err, errLargeHead)
+	if c.in.err != nil && !large {
+		return // Nobody is there, or nothing came in time.
+	}
+	status := "400 Bad Request"
+	if large {
+		status = "431 Request Header Fields Too Large"
+	}
+	c.s.logf("a request was refused: %v", err)
+	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = fmt.Fprintf(c.nc, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s: %v", status, status, err)
+	// What was sent and not read would make the kernel drop the answer.
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = c.nc.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.CopyN(io.Discard, c.nc, leftOver)
+	}
+}
+
+// handle runs the handler and completes the reply. It returns false when the
+// connection cannot be used again.
+func (c *conn) handle(req *http.Request) (keep bool) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b := &body{rc: req.Body}
+	if req.Body == http.NoBody || req.ContentLength == 0 {
+		b.ended.Store(true)
+	}
+	w := &response{c: c, req: req, header: make(http.Header, 4), cancel: cancel}
+	if req.Header.Get("Expect") != "" && !b.ended.Load() {
+		b.before = w.sendContinue
+	}
+	req = req.WithContext(ctx)
+	req.Body = b
+	stop := c.watch(b, cancel)
+	if !c.call(w, req) {
+		stop()
+		return false
+	}
+	stop()
+	return w.finish() && b.drain(c.nc) && !req.Close
+}
+
+// call runs the handler. It returns false when that panicked.
+func (c *conn) call(w *response, req *http.Request) (ok bool) {
+	defer func() {
+		if ok {
+			return
+		}
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // A panic value, not a returned error.
+			c.s.logf("BUG: panic in %s %s: %v\n%s", req.Method, req.URL.Path, v, debug.Stack())
+		}
+	}()
+	c.s.Handler.ServeHTTP(w, req)
+	return true
+}
+
+// watch has cancel called when the client closes the connection while the
+// handler runs on. The function that it returns ends that.
+func (c *conn) watch(b *body, cancel func()) (stop func()) {
+	var stopped atomic.Bool
+	done := make(chan struct{})
+	timer := time.AfterFunc(watchAfter, func() {
+		defer close(done)
+		if stopped.Load() || !b.ended.Load() {
+			return // Still at the body: the handler notices by itself.
+		}
+		if _, err := c.r.Peek(1); err != nil && !stopped.Load() {
+			cancel()
+		}
+	})
+	return func() {
+		if timer.Stop() {
+			return
+		}
+		stopped.Store(true)
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // Wakes it.
+		<-done
+		_ = c.nc.SetReadDeadline(time.Time{})
+	}
+}
+
+// body is the body of a request.
+type body struct {
+	rc     io.ReadCloser
+	before func() error // called before the first read; nil if there is nothing to do
+	ended  atomic.Bool  // all of it was read
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.before != nil {
+		f := b.before
+		b.before = nil
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := b.rc.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+func (b *body) Close() error { return nil }
+
+// drain reads what is left of the body, if it is little. It returns false when
+// the connection stands in the middle of it.
+func (b *body) drain(nc net.Conn) bool {
+	if b.ended.Load() {
+		return true
+	}
+	if b.before != nil {
+		return false // Whether the client sends it now cannot be known.
+	}
+	_ = nc.SetReadDeadline(time.Now().Add(time.Second))
+	_, err := io.CopyN(io.Discard, b, leftOver)
+	_ = nc.SetReadDeadline(time.Time{})
+	return errors.Is(err, io.EOF)
+}

@@ -1,0 +1,157 @@
+package serve
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// response is the reply to one request. It implements http.ResponseWriter and
+// what http.ResponseController asks for. It belongs to the goroutine of its
+// connection.
+type response struct {
+	c      *conn
+	req    *http.Request
+	header http.Header
+	begun  bool // the head is written, into the buffer at least
+	chunks bool
+	close  bool // the connection ends with the reply
+	left   int64
+	err    error // of the connection
+	cancel func()
+}
+
+// maxJoined is the greatest part of a reply that is copied behind the head, to
+// be written with it; a larger one is written beside it.
+const maxJoined = 32 << 10
+
+// Header returns the header, which counts until the first write.
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader begins the reply. Only the first call counts.
+func (w *response) WriteHeader(code int) {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	w.close = w.req.Close || w.req.ProtoMinor == 0 || w.header.Get("Connection") == "close"
+	length := w.header.Get("Content-Length")
+	n, err := strconv.ParseInt(length, 10, 64)
+	switch {
+	case length != "" && err == nil:
+		w.left = n
+	case w.req.ProtoMinor == 0:
+		w.left = 1<<63 - 1 // Up to the end of the connection.
+	default:
+		w.chunks = true
+	}
+	b := w.c.out[:0]
+	b = append(strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(code), 10), ' ')
+	b = append(append(b, http.StatusText(code)...), "\r\nDate: "...)
+	b = append(time.Now().UTC().AppendFormat(b, http.TimeFormat), "\r\n"...)
+	for name, values := range w.header {
+		for _, v := range values {
+			b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+		}
+	}
+	if w.chunks {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if w.close && w.header.Get("Connection") == "" {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	w.c.out = append(b, "\r\n"...)
+}
+
+// Write writes a part of the body.
+func (w *response) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	switch {
+	case w.err != nil:
+		return 0, w.err
+	case len(p) == 0 || w.req.Method == http.MethodHead:
+		return len(p), nil
+	case w.chunks:
+		w.c.out = fmt.Appendf(w.c.out, "%x\r\n", len(p))
+		w.join(p)
+		w.c.out = append(w.c.out, "\r\n"...)
+	case int64(len(p)) > w.left:
+		return 0, http.ErrContentLength
+	default:
+		w.left -= int64(len(p))
+		w.join(p)
+	}
+	return len(p), w.err
+}
+
+// join puts p behind what waits in the buffer, or writes both.
+func (w *response) join(p []byte) {
+	if len(w.c.out)+len(p) <= maxJoined {
+		w.c.out = append(w.c.out, p...)
+		return
+	}
+	bufs := net.Buffers{w.c.out, p}
+	_, err := bufs.WriteTo(w.c.nc)
+	w.c.out = w.c.out[:0]
+	w.fail(err)
+}
+
+// flush writes what waits in the buffer.
+func (w *response) flush() {
+	if w.err == nil && len(w.c.out) > 0 {
+		_, err := w.c.nc.Write(w.c.out)
+		w.fail(err)
+	}
+	w.c.out = w.c.out[:0]
+	if cap(w.c.out) > keepOut {
+		w.c.out = nil
+	}
+}
+
+// fail notes an error of the connection, which ends the context of the request.
+func (w *response) fail(err error) {
+	if err != nil && w.err == nil {
+		w.err = err
+		w.cancel()
+	}
+}
+
+// finish writes the end of the reply. It returns false when the connection
+// cannot be used again.
+func (w *response) finish() bool {
+	if !w.begun && w.header.Get("Content-Length") == "" {
+		w.header.Set("Content-Length", "0")
+	}
+	w.WriteHeader(http.StatusOK)
+	if w.chunks && w.req.Method != http.MethodHead {
+		w.c.out = append(w.c.out, "0\r\n\r\n"...)
+	}
+	w.flush()
+	short := !w.chunks && w.left > 0 && w.req.Method != http.MethodHead
+	return w.err == nil && !short && !w.close
+}
+
+// sendContinue tells a client that waits for it to send the body.
+func (w *response) sendContinue() error {
+	if w.begun {
+		return nil
+	}
+	_, err := w.c.nc.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	w.fail(err)
+	return err
+}
+
+// FlushError writes what is there of the reply.
+func (w *response) FlushError() error {
+	w.WriteHeader(http.StatusOK)
+	w.flush()
+	return w.err
+}
+
+// SetReadDeadline bounds the time for the body of the request.
+func (w *response) SetReadDeadline(t time.Time) error { return w.c.nc.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds the time for the reply.
+func (w *response) SetWriteDeadline(t time.Time) error { return w.c.nc.SetWriteDeadline(t) }

@@ -1,0 +1,296 @@
+package serve_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/serve"
+)
+
+// serving starts a server with the handler and returns the path of its socket.
+func serving(t *testing.T, s *serve.Server, h http.HandlerFunc) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Handler = h
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return path
+}
+
+// dial opens a connection on which nothing takes longer than ten seconds.
+func dial(t *testing.T, path string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return c, bufio.NewReader(c)
+}
+
+func send(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer reads one reply.
+func answer(t *testing.T, r *bufio.Reader) (*http.Response, string) {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+// ended asserts that the server has closed the connection.
+func ended(t *testing.T, r *bufio.Reader) {
+	t.Helper()
+	if b, err := r.ReadByte(); !errors.Is(err, io.EOF) {
+		rest, _ := r.Peek(r.Buffered())
+		t.Fatalf("the connection goes on with %q, %v", append([]byte{b}, rest...), err)
+	}
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+	_, _ = w.Write(text)
+}
+
+func TestRequestsOneAfterTheOther(t *testing.T) {
+	c, r := dial(t, serving(t, &serve.Server{}, echo))
+	send(t, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none"+
+		"POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n")
+	for _, want := range []string{"one", "two"} {
+		if resp, got := answer(t, r); got != want || resp.StatusCode != 200 || resp.Header.Get("Date") == "" {
+			t.Fatalf("got %d %q, want %q", resp.StatusCode, got, want)
+		}
+	}
+	send(t, c, "GET /c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if resp, got := answer(t, r); got != "" || !resp.Close {
+		t.Fatalf("got %q, close %v", got, resp.Close)
+	}
+	ended(t, r)
+}
+
+func TestLargeAndChunkedReplies(t *testing.T) {
+	big := strings.Repeat("0123456789", 100_000)
+	path := serving(t, &serve.Server{}, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/sized" {
+			w.Header().Set("Content-Length", fmt.Sprint(len(big)))
+		}
+		_, _ = io.WriteString(w, big[:500_000])
+		_, _ = io.WriteString(w, big[500_000:])
+	})
+	c, r := dial(t, path)
+	for _, p := range []string{"/sized", "/chunked", "/sized"} {
+		send(t, c, "GET "+p+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, got := answer(t, r); got != big || (resp.ContentLength < 0) != (p == "/chunked") {
+			t.Fatalf("%s: %d bytes, content length %d", p, len(got), resp.ContentLength)
+		}
+	}
+	send(t, c, "HEAD /sized HTTP/1.1\r\nHost: x\r\n\r\nGET /sized HTTP/1.0\r\n\r\n")
+	head, err := http.ReadResponse(r, &http.Request{Method: http.MethodHead})
+	if err != nil || head.ContentLength != int64(len(big)) {
+		t.Fatalf("HEAD: %+v, %v", head, err)
+	}
+	if _, got := answer(t, r); got != big {
+		t.Fatalf("behind the HEAD: %d bytes", len(got))
+	}
+	ended(t, r)
+}
+
+func TestExpectContinue(t *testing.T) {
+	c, r := dial(t, serving(t, &serve.Server{}, func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/no" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		echo(w, req)
+	}))
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+	if line, err := r.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+		t.Fatalf("got %q, %v", line, err)
+	}
+	if _, err := r.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, "ok")
+	if _, got := answer(t, r); got != "ok" {
+		t.Fatalf("got %q", got)
+	}
+	send(t, c, "POST /no HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+	if resp, _ := answer(t, r); resp.StatusCode != http.StatusForbidden {
+		t.Fatalf("got %d", resp.StatusCode)
+	}
+	ended(t, r) // Whether the body comes cannot be known.
+}
+
+func TestBodyThatNobodyReads(t *testing.T) {
+	path := serving(t, &serve.Server{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
+	c, r := dial(t, path)
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"+strings.Repeat("x", 1000)+
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	answer(t, r)
+	answer(t, r) // The next request is found behind the body.
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"+strings.Repeat("x", 10_000))
+	answer(t, r)
+	ended(t, r)
+}
+
+func TestWhatIsNoRequest(t *testing.T) {
+	path := serving(t, &serve.Server{MaxHeaderBytes: 1000}, echo)
+	for text, want := range map[string]int{
+		"bla\r\n\r\n":                       400,
+		"GET / HTTP/1.1\r\n\r\n":            400,
+		"GET / HTTP/2.0\r\nHost: x\r\n\r\n": 400,
+		"GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("x", 8000) + "\r\n\r\n": 431,
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n":                  400,
+	} {
+		c, r := dial(t, path)
+		send(t, c, text)
+		if resp, _ := answer(t, r); resp.StatusCode != want {
+			t.Errorf("%.40q: got %d, want %d", text, resp.StatusCode, want)
+		}
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	path := serving(t, &serve.Server{IdleTimeout: 50 * time.Millisecond, HeaderTimeout: 50 * time.Millisecond}, echo)
+	_, idle := dial(t, path)
+	ended(t, idle)
+	c, half := dial(t, path)
+	send(t, c, "GET / HTTP/1.1\r\nHo")
+	ended(t, half)
+}
+
+func TestClientThatGoesEndsTheContext(t *testing.T) {
+	gone, begun := make(chan error, 1), make(chan struct{})
+	path := serving(t, &serve.Server{}, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		close(begun)
+		select {
+		case <-r.Context().Done():
+			gone <- nil
+		case <-time.After(10 * time.Second):
+			gone <- errors.New("the context goes on")
+		}
+	})
+	c, _ := dial(t, path)
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+	<-begun
+	c.Close()
+	if err := <-gone; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A handler that takes its time and a client that sends the next request
+// meanwhile: nothing of it is lost.
+func TestSlowHandlerKeepsTheNextRequest(t *testing.T) {
+	release := make(chan struct{})
+	path := serving(t, &serve.Server{}, func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/slow" {
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+		_, _ = w.Write(text)
+	})
+	c, r := dial(t, path)
+	send(t, c, "POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nslow")
+	time.AfterFunc(40*time.Millisecond, func() { close(release) })
+	if _, got := answer(t, r); got != "slow" {
+		t.Fatalf("got %q", got)
+	}
+	send(t, c, "POST /fast HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nfast")
+	if _, got := answer(t, r); got != "fast" {
+		t.Fatalf("after a slow one: %q", got)
+	}
+}
+
+func TestPanicEndsTheConnectionOnly(t *testing.T) {
+	path := serving(t, &serve.Server{}, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			panic("on purpose")
+		}
+		echo(w, r)
+	})
+	c, r := dial(t, path)
+	send(t, c, "GET /panic HTTP/1.1\r\nHost: x\r\n\r\n")
+	ended(t, r)
+	c, r = dial(t, path)
+	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	answer(t, r)
+}
+
+func TestShutdownLetsRepliesFinish(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := &serve.Server{}
+	path := serving(t, s, func(w http.ResponseWriter, _ *http.Request) {
+		close(begun)
+		<-release
+		w.WriteHeader(200)
+	})
+	_, idle := dial(t, path)
+	c, r := dial(t, path)
+	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("shutdown with a request under way: %v", err)
+	}
+	ended(t, idle)
+	close(release)
+	answer(t, r)
+	ended(t, r)
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,171 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Server serves a handler on the connections of listeners. The fields are set
+// before Serve is called and not changed afterwards.
+type Server struct {
+	// Handler is called for each request, by the goroutine of its connection.
+	// http.ErrAbortHandler ends the connection; any other panic too, after it
+	// was logged.
+	Handler http.Handler
+	// HeaderTimeout is how long a client may take for the head of a request it
+	// has begun, IdleTimeout how long it may take to begin. 0 is no limit.
+	HeaderTimeout, IdleTimeout time.Duration
+	// MaxHeaderBytes bounds the head of a request; 0 is 16 KiB.
+	MaxHeaderBytes int
+	// CountConn is told of each connection that is opened (1) and closed (-1);
+	// nil is nobody.
+	CountConn func(n int)
+	// ErrorLog gets what goes wrong with clients; nil drops it.
+	ErrorLog *log.Logger
+
+	mu        sync.Mutex
+	closing   bool
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{} // bounded by the listener
+	wg        sync.WaitGroup     // connections
+}
+
+const defaultMaxHeader = 16 << 10
+
+// Serve accepts connections until Shutdown or Close, and returns
+// http.ErrServerClosed then, else why the listener failed.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.add(l) {
+		return errors.Join(http.ErrServerClosed, l.Close())
+	}
+	for wait := time.Duration(0); ; {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			s.start(nc)
+		case s.isClosing():
+			return http.ErrServerClosed
+		case isTemporary(err):
+			// Out of file descriptors, mostly: some will come back.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.logf("accepting: %v; trying again in %v", err, wait)
+			time.Sleep(wait)
+		default:
+			return err
+		}
+	}
+}
+
+// isTemporary reports whether Accept may work again soon.
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+func (s *Server) add(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	if s.listeners == nil {
+		s.listeners, s.conns = make(map[net.Listener]struct{}), make(map[*conn]struct{})
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// start serves a connection in a goroutine of its own, which Shutdown waits for.
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		_ = nc.Close() // Nothing was asked on it.
+		return
+	}
+	s.conns[c] = struct{}{}
+	if s.CountConn != nil {
+		s.CountConn(1)
+	}
+	s.wg.Go(func() {
+		defer s.forget(c)
+		c.serve()
+	})
+}
+
+func (s *Server) forget(c *conn) {
+	_ = c.nc.Close() // What there was to say was said.
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	if s.CountConn != nil {
+		s.CountConn(-1)
+	}
+}
+
+// setBusy notes whether a request is under way on c. It returns false when the
+// server is closing: then no further request is taken.
+func (s *Server) setBusy(c *conn, busy bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.busy = busy
+	return !s.closing
+}
+
+// Shutdown closes the listeners and the connections that have no request under
+// way, and waits until the others are done, or for ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.stopAccepting(func(c *conn) bool { return !c.busy })
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, context.Cause(ctx))
+	}
+}
+
+// Close closes everything at once, and waits for the handlers to notice.
+func (s *Server) Close() error {
+	err := s.stopAccepting(func(*conn) bool { return true })
+	s.wg.Wait()
+	return err
+}
+
+// stopAccepting closes the listeners and the connections that cut says yes to.
+func (s *Server) stopAccepting(cut func(c *conn) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	var errs []error
+	for l := range s.listeners {
+		errs = append(errs, l.Close())
+	}
+	clear(s.listeners)
+	for c := range s.conns {
+		if cut(c) {
+			_ = c.nc.Close() // Its goroutine ends by it.
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) logf(format string, args ...any) {
+	if s.ErrorLog != nil {
+		s.ErrorLog.Printf(format, args...)
+	}
+}
