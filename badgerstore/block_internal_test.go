@@ -54,7 +54,7 @@ func TestBlockRoundTrip(t *testing.T) {
 	r := newRand(t)
 	var scratch packer
 	for range 500 {
-		at := queue.Instant{Wall: someInt64(r), Mono: someInt64(r)}
+		at := queue.Instant{Wall: someInt64(r), Mono: someInt64(r), Untrusted: r.IntN(2) == 0}
 		items := make([]queue.Item, 1+r.IntN(50))
 		prev := &queue.Item{}
 		for i := range items {

@@ -87,3 +87,49 @@ func TestItemsOfAnUntrustedClockOutliveAReboot(t *testing.T) {
 		w.counts(q, 0, 0, 0)
 	})
 }
+
+// An item that goes to the tail while nobody believes the clock has its times by
+// two clocks: what it has left to live is counted by the later one alone.
+func TestItemMovedUnderAnUntrustedClockOutlivesAReboot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		right := w.clock.Now()
+		w.produce(q, "a")
+		w.lease(q, 1, "a")
+		w.clock.SetWall(time.Unix(100, 0))
+		w.clock.SetTrusted(false)
+		w.reboot("boot-2") // The lease ends with the boot.
+		q = w.queue("q")
+		w.pass(20 * time.Minute)
+		w.counts(q, 1, 0, 0)
+		w.clock.SetWall(right)
+		w.clock.SetTrusted(true)
+		w.reboot("boot-3")
+		q = w.queue("q")
+		w.pass(59 * time.Minute)
+		w.counts(q, 1, 0, 0)
+		w.pass(2 * time.Minute)
+		w.counts(q, 0, 0, 0)
+	})
+}
+
+// What was found not to have expired in one boot is looked for in the next.
+func TestItemsOfAnUntrustedClockExpireTwoBootsLater(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		right := w.clock.Now()
+		w.clock.SetWall(time.Unix(100, 0))
+		w.clock.SetTrusted(false)
+		w.produce(q, "a", "b")
+		w.clock.SetWall(right)
+		w.clock.SetTrusted(true)
+		for _, boot := range []string{"boot-2", "boot-3"} {
+			w.reboot(boot)
+			q = w.queue("q")
+			w.pass(30 * time.Minute)
+			w.counts(q, 2, 0, 0)
+		}
+		w.pass(31 * time.Minute)
+		w.counts(q, 0, 0, 0)
+	})
+}

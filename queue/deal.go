@@ -151,8 +151,9 @@ func (g *group) unready(l *Lease) {
 }
 
 // newLease returns a lease of the item without a deadline. An item that an
-// earlier boot wrote under a clock that nobody believed begins its life anew when
-// the partition is opened, since nobody knows how old it is.
+// earlier boot wrote under a clock that nobody believed has left, when the
+// partition is opened, what it had when it was written, since nobody knows how
+// long ago that was. CreatedAt is of no use there: it may be of another clock.
 func (p *partition) newLease(it *Item) Lease {
 	l := Lease{
 		Seq: it.Seq(), Attempts: it.Attempts, Created: it.CreatedAt.UnixNano(),
@@ -162,7 +163,7 @@ func (p *partition) newLease(it *Item) Lease {
 	case it.SameBoot:
 		l.ExpireMono = toMono(l.Expire, it.Written)
 	case it.Written.Untrusted:
-		l.ExpireMono = addSat(p.opened, max(0, subSat(l.Expire, l.Created)))
+		l.ExpireMono = addSat(p.opened, max(0, subSat(l.Expire, it.Written.Wall)))
 	}
 	return l
 }

@@ -51,7 +51,8 @@ type SpanInfo struct {
 	// so that looking for expired items can end at the first that is not.
 	Ordered bool
 	// OldBoot says that the span was written in an earlier boot: only the wall
-	// clock can tell how old its items are.
+	// clock can tell how old its items are, but for those with Written.Untrusted.
+	// MinMono is of the latter then, once a scan has found some.
 	OldBoot bool
 
 	scanAt int64 // the engine's: boot time before which it is not scanned again
@@ -315,7 +316,12 @@ func (s *State) EnterBoot(boot string) {
 	}
 	for i := range s.Spans {
 		sp := &s.Spans[i]
-		sp.OldBoot, sp.MinMono, sp.scanAt = true, math.MaxInt64, 0
+		if sp.OldBoot && sp.MinMono != math.MaxInt64 {
+			sp.MinMono = 0 // It has items that go by boot time: it must be scanned.
+		} else {
+			sp.MinMono = math.MaxInt64
+		}
+		sp.OldBoot, sp.scanAt = true, 0
 	}
 }
 

@@ -81,7 +81,13 @@ func (d *driver) open() {
 			}
 		}
 		for i := range d.spans {
-			d.spans[i].OldBoot = true
+			sp := &d.spans[i]
+			if sp.OldBoot && sp.MinMono != math.MaxInt64 {
+				sp.MinMono = 0
+			} else {
+				sp.MinMono = math.MaxInt64
+			}
+			sp.OldBoot = true
 		}
 	}
 	d.verifyState()
@@ -145,6 +151,7 @@ func (d *driver) commit(ch change) uint64 {
 	}
 	d.at.Wall += int64(time.Millisecond)
 	d.at.Mono += int64(time.Millisecond)
+	d.at.Untrusted = !d.at.Untrusted
 	c := &queue.Commit{
 		At: d.at, Items: cloneItems(ch.items), Added: added(first, ch.items, ch.schedNew),
 		Removed: slices.Clone(ch.removed), Origin: ch.origin, Sync: !ch.lazy,

@@ -38,12 +38,15 @@ type modelItem struct {
 	due       int64     // of a scheduled item in boot time, 0 if dueWall decides
 	dueWall   int64
 
-	expire     int64 // in the boot that expireBoot names
+	expire     int64 // in the boot that expireBoot names; of an untrusted one in any
 	expireBoot string
 	expireWall int64 // the same as it is shown, now or later by up to newLife
 	newLife    time.Duration
 	restored   bool  // leased before the last restart: expiry waits for the lease's end
 	lateSince  int64 // when it was first seen although it had expired; 0 is never
+
+	untrusted bool  // nobody believed the wall clock when it got its present place
+	left      int64 // what it had left to live then
 }
 
 // modelQueue is one queue with one partition.
@@ -85,7 +88,7 @@ func (q *modelQueue) list(state itemState) []*modelItem {
 
 // add puts an item in, now.
 func (q *modelQueue) add(it *modelItem, now moment) {
-	it.since, it.id = now.mono, queue.ID{}
+	it.since, it.id, it.untrusted = now.mono, queue.ID{}, !now.trusted
 	q.items[it.n] = it
 }
 
@@ -95,10 +98,14 @@ func (it *modelItem) setExpiry(timeout time.Duration, now moment) {
 	it.newLife, it.lateSince = 0, 0
 }
 
+// agesByBoot reports whether the time since boot tells when the item expires: it
+// is of this boot, or nobody knows how much older it is.
+func (it *modelItem) agesByBoot(now moment) bool { return it.expireBoot == now.boot || it.untrusted }
+
 // isExpired: an item of this boot ages by the time since boot, an older one by
-// the wall clock if that can be believed.
+// the wall clock if that can be believed, and could be when it was written.
 func (it *modelItem) isExpired(now moment) bool {
-	if it.expireBoot == now.boot {
+	if it.agesByBoot(now) {
 		return now.mono >= it.expire
 	}
 	return now.trusted && now.wall >= it.expireWall
@@ -111,6 +118,14 @@ func (q *modelQueue) tail(it *modelItem, at int64, now moment) {
 	switch {
 	case it.expireBoot == now.boot:
 		it.expireWall = now.wall + it.expire - now.mono
+	case it.untrusted:
+		it.expireBoot = now.boot
+		shown := now.wall + it.expire - now.mono
+		if time.Duration(shown-it.expireWall).Abs() > time.Second {
+			it.expireWall = shown
+		} else { // The engine takes that for inaccuracy.
+			it.expire += it.expireWall - shown
+		}
 	case now.trusted:
 		it.expire, it.expireBoot = now.mono+it.expireWall-now.wall, now.boot
 	default:
@@ -118,15 +133,15 @@ func (q *modelQueue) tail(it *modelItem, at int64, now moment) {
 		it.setExpiry(q.info.ExpireTimeout, moment{mono: begin, wall: now.wall - (now.mono - begin), boot: now.boot})
 		it.newLife = time.Duration(now.mono - begin)
 	}
-	it.place(at)
+	it.place(at, now)
 }
 
 // place makes the item ready at a new place.
-func (it *modelItem) place(at int64) {
+func (it *modelItem) place(at int64, now moment) {
 	if it.state != stateScheduled || it.due != 0 {
 		it.batch = 0
 	}
-	it.state, it.since, it.id, it.restored = stateReady, at, queue.ID{}, false
+	it.state, it.since, it.id, it.restored, it.untrusted = stateReady, at, queue.ID{}, false, !now.trusted
 	it.deadline, it.leaseWall, it.due, it.dueWall = 0, time.Time{}, 0, 0
 }
 
@@ -144,7 +159,7 @@ func (q *modelQueue) die(it *modelItem, at int64, now moment) {
 	if it.id.IsZero() {
 		it.source = anySource
 	}
-	it.place(at)
+	it.place(at, now)
 	it.attempts, it.died, it.learn = 0, true, true
 	it.created = time.Unix(0, now.wall-(now.mono-at)).UTC()
 	it.setExpiry(q.dead.info.ExpireTimeout, moment{mono: at, wall: it.created.UnixNano(), boot: now.boot})
@@ -192,6 +207,16 @@ func (q *modelQueue) reboot() {
 	q.lastLook = 0
 }
 
+// reopen is what opening a partition makes of the items.
+func (q *modelQueue) reopen(now moment) {
+	for _, it := range q.items {
+		it.restored = it.state == stateLeased
+		if it.untrusted && it.expireBoot != now.boot {
+			it.expire, it.lateSince = now.mono+it.left, 0
+		}
+	}
+}
+
 // look compares what the engine lists with the model, and learns the ids of
 // items that have a new place. Gone items that have expired are accepted.
 func (q *modelQueue) look(seen, scheduled []queue.Item, now moment, inOrder bool) error {
@@ -207,6 +232,9 @@ func (q *modelQueue) look(seen, scheduled []queue.Item, now moment, inOrder bool
 		}
 		numbers[n] = true
 		if err := it.compare(&got, i >= len(seen), now); err != nil {
+			return fmt.Errorf("item %d: %w", n, err)
+		}
+		if err := it.learnWritten(&got, now); err != nil {
 			return fmt.Errorf("item %d: %w", n, err)
 		}
 		if it.state == stateReady && slices.Compare(got.ID[:], q.leased[:]) <= 0 {
@@ -319,6 +347,20 @@ func (it *modelItem) learnLife(got *queue.Item) {
 	it.newLife = 0
 }
 
+// learnWritten takes over what an item had left to live when it got its place.
+func (it *modelItem) learnWritten(got *queue.Item, now moment) error {
+	isNew := it.expireBoot == now.boot
+	switch w := got.Written; {
+	case w.Untrusted != it.untrusted || got.SameBoot != isNew:
+		return fmt.Errorf("written under an untrusted clock %t, in this boot %t; want %t, %t", w.Untrusted, got.SameBoot, it.untrusted, isNew)
+	case isNew && (w.Mono < it.since || w.Mono > now.mono):
+		return fmt.Errorf("written at %d, want %d to %d", w.Mono, it.since, now.mono)
+	case isNew:
+		it.left = max(0, it.expire-w.Mono)
+	}
+	return nil
+}
+
 // expirySlack is how late an expired item may go after it was first seen: the
 // engine looks at the wall clock every 10 s, and through an unordered span once
 // a second.
@@ -329,7 +371,7 @@ func (q *modelQueue) lookForLost(seen map[int]bool, now moment) error {
 	for n, it := range q.items {
 		expired := it.state != stateScheduled && it.isExpired(now)
 		switch {
-		case seen[n] && (!expired || it.state == stateLeased && (it.restored || it.expireBoot != now.boot)):
+		case seen[n] && (!expired || it.mayStay(now)):
 			it.lateSince = 0
 		case seen[n] && it.lateSince == 0:
 			it.lateSince = now.mono
@@ -344,6 +386,19 @@ func (q *modelQueue) lookForLost(seen map[int]bool, now moment) error {
 		}
 	}
 	return nil
+}
+
+// mayStay reports whether an expired item may be there nevertheless: its lease is
+// of before a restart, or nobody can tell yet that its span has something to
+// look for. A span of an earlier boot is looked at when the wall clock says so.
+func (it *modelItem) mayStay(now moment) bool {
+	switch {
+	case it.expireBoot == now.boot:
+		return it.state == stateLeased && it.restored
+	case it.state == stateLeased:
+		return true
+	}
+	return it.untrusted && (!now.trusted || now.wall < it.expireWall)
 }
 
 // hasExpired reports whether there are items of which nobody knows whether they

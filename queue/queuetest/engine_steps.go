@@ -263,11 +263,8 @@ func (r *runner) restart(between func()) {
 }
 
 func (r *runner) restored() {
-	for _, q := range []*modelQueue{r.main, r.dead} {
-		for _, it := range q.items {
-			it.restored = it.state == stateLeased
-		}
-	}
+	r.main.reopen(r.now())
+	r.dead.reopen(r.now())
 }
 
 // again restarts, kills, or reboots. It reports whether the order of what
