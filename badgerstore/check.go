@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -160,7 +161,7 @@ func (c *checker) count(it *queue.Item) {
 		c.scheduled++
 	case c.state.IsReady(seq):
 		c.ready++
-		c.readyCreated += it.CreatedAt.UnixMilli()
+		c.readyCreated += it.CreatedAt.UnixNano() / int64(time.Millisecond)
 	default:
 		return
 	}
