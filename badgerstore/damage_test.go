@@ -42,8 +42,9 @@ func nameOf(payload []byte) (name string, whole bool) {
 
 // prepared is a store to be damaged: what it holds, by segment.
 type prepared struct {
-	dir   string
-	alive map[string]bool // names of items: "round/n"
+	dir    string
+	alive  map[string]bool // names of items: "round/n"
+	killed bool
 }
 
 // session is a service over a store, with all that it reports.
@@ -159,7 +160,7 @@ const damageRounds = 3
 // closed.
 func prepare(t testing.TB, killed bool) *prepared {
 	t.Helper()
-	p := &prepared{dir: t.TempDir(), alive: make(map[string]bool)}
+	p := &prepared{dir: t.TempDir(), alive: make(map[string]bool), killed: killed}
 	for round := range damageRounds {
 		s := openSession(t, p.dir)
 		if round == 0 {
@@ -168,6 +169,12 @@ func prepare(t testing.TB, killed bool) *prepared {
 				if err != nil {
 					t.Fatal(err)
 				}
+			}
+		}
+		if killed && round == damageRounds-1 {
+			err := s.svc.Create(context.Background(), queue.Info{Name: "late", LeaseTimeout: time.Hour, ExpireTimeout: 24 * time.Hour, RequestedPartitions: 1})
+			if err != nil {
+				t.Fatal(err)
 			}
 		}
 		s.round(p, round)
@@ -325,7 +332,7 @@ func (p *prepared) damaged(t *testing.T, rel string, round int, damage func(stri
 			t.Errorf("item %s is lost; damaged was round %d", name, round)
 		}
 	}
-	s.audit()
+	s.audit(p.killed)
 	if lost > 0 && s.reported() == "" {
 		t.Errorf("%d items are lost, and nothing was said", lost)
 	}
@@ -345,7 +352,7 @@ func (p *prepared) damaged(t *testing.T, rel string, round int, damage func(stri
 	if n := len(again.items("readings")); n != len(found) {
 		t.Errorf("%d items after another start, %d before", n, len(found))
 	}
-	again.audit()
+	again.audit(p.killed)
 	if again.reported() != "" {
 		t.Errorf("reported again:\n  %s", again.reported())
 	}
@@ -379,9 +386,15 @@ func (s *session) items(name string) map[string]bool {
 	return found
 }
 
-func (s *session) audit() {
+// audit audits all queues; a store that was killed has one that was created just
+// before.
+func (s *session) audit(killed bool) {
 	s.t.Helper()
-	for _, name := range []string{"readings", "other"} {
+	names := []string{"readings", "other"}
+	if killed {
+		names = append(names, "late")
+	}
+	for _, name := range names {
 		q, err := s.svc.Queue(name)
 		if err != nil {
 			s.t.Errorf("queue %s: %v", name, err)

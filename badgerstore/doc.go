@@ -8,7 +8,8 @@
 //	  FORMAT                              version of the store format, see format.go
 //	  my%20queue-000000-partition/        partition 0 of the queue "my queue"
 //	    00000000000016777216/             a segment: one small Badger database
-//	      used                            empty; it has, or had, header and checkpoint
+//	      used                            it has, or had, header and checkpoint; and how
+//	                                      many of its commits are on flash at least
 //	      sources.idx                     index of its source ids, once it is sealed
 //	    00000000000033554432/
 //	    00000000000050331648.removed/     one that is being removed
@@ -126,9 +127,9 @@
 // records lead to the same state; else all that the segments hold is offered
 // again.
 //
-// Bit flips in the last commit of a log that was not closed cannot be told from
-// what a power cut leaves of a commit that was never acknowledged. It is dropped,
-// and the event Dropped says so.
+// Bit flips in the last commits before a power cut cannot be told from what it
+// leaves of commits that were never acknowledged. They are dropped, and the event
+// Dropped says so.
 //
 // Definitions of queues that cannot be read are made again by the engine from the
 // names of the partitions and the headers of their segments, with default options.

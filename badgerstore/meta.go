@@ -174,6 +174,16 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 	if err != nil || !c.manifest {
 		return false, err
 	}
+	if c.mem > 0 {
+		h, err := collect(dir, isDefinition)
+		if err != nil {
+			return false, err
+		}
+		if h.torn {
+			// A change that was never acknowledged, or a damaged one.
+			m.damage = corrupt(nil, "the end of %s cannot be read", dir)
+		}
+	}
 	d, err := openSealed(dir, isDefinition, true)
 	if err != nil {
 		return false, err

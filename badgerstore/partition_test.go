@@ -299,7 +299,9 @@ func TestTornValue(t *testing.T) {
 	d := newDriver(t, badgerstore.Options{})
 	d.produce([]queue.Item{sizedItem(0, 100<<10)})
 	ready := d.ready
+	d.lazy = true
 	d.produce([]queue.Item{sizedItem(1, 100<<10)})
+	d.lazy = false
 	d.ready = ready
 	d.kill(func(dir string) {
 		dirs := segments(t, dir)

@@ -349,6 +349,7 @@ func (r *replay) run() error {
 
 // survey counts the records and finds out how many were on flash for sure.
 func (r *replay) survey() (total int, err error) {
+	r.synced = syncedAtLeast(r.dir)
 	err = r.each(letterRecord, 0, func(n uint64, read func(func([]byte) error) error) (bool, error) {
 		total++
 		err := read(func(value []byte) error {

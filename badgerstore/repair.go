@@ -1,8 +1,10 @@
 package badgerstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,26 +15,65 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// usedName is an empty file that a segment gets when it becomes the tail: then
-// its header and checkpoint are on flash. Without it a segment that has neither
-// was never used; with it, they were lost.
+// usedName is a file that a segment gets when it becomes the tail: then its
+// header and checkpoint are on flash. Without it a segment that has neither was
+// never used; with it, they were lost.
+//
+// It holds how many commits were on flash when it was written, 8 bytes little
+// endian, and CRC-32C of those. It is written after each sync and is not synced
+// itself, so that after a power cut it may be too low, but never too high; when
+// the process was killed it is right. It tells a damaged last commit from one
+// that was never acknowledged.
 const usedName = "used"
 
-// markUsed makes that file durable.
-func markUsed(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, usedName), os.O_WRONLY|os.O_CREATE, 0o600)
+// markUsed makes that file durable, and keeps it open for noteSynced.
+func (t *tail) markUsed() error {
+	f, err := os.OpenFile(filepath.Join(t.dir, usedName), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err == nil {
-		err = errors.Join(f.Close(), syncDir(dir))
+		t.used = f
+		err = syncDir(t.dir)
 	}
 	if err != nil {
-		return unavailable(err, "cannot write to %s", dir)
+		return unavailable(err, "cannot write to %s", t.dir)
 	}
+	t.syncs++
+	t.noteSynced()
 	return nil
+}
+
+// noteSynced writes how many commits are on flash. A failure costs a bit of
+// certainty after damage, no more.
+func (t *tail) noteSynced() {
+	if t.used == nil {
+		return
+	}
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 12), t.synced)
+	_, _ = t.used.WriteAt(appendSum(b, 0), 0)
+}
+
+// copyUsed copies the file, if it is there, to a directory that takes the place
+// of dir.
+func copyUsed(dir, to string) error {
+	err := copyFile(filepath.Join(dir, usedName), filepath.Join(to, usedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func isUsed(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, usedName))
 	return err == nil
+}
+
+// syncedAtLeast returns how many commits of the segment were on flash for sure,
+// by that file.
+func syncedAtLeast(dir string) uint64 {
+	b, err := os.ReadFile(filepath.Join(dir, usedName))
+	if err != nil || len(b) != 12 || checksum(b[:8]) != leUint32(b[8:]) {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
 }
 
 // examine looks into the files of a database, before Badger does, for what makes
@@ -115,10 +156,8 @@ func (h *holding) rebuild(dir string) (err error) {
 	if err = errors.Join(err, d.close()); err != nil {
 		return err
 	}
-	if isUsed(h.dir) {
-		if err := markUsed(dir); err != nil {
-			return err
-		}
+	if err := copyUsed(h.dir, dir); err != nil {
+		return unavailable(err, "cannot write to %s", dir)
 	}
 	if err := syncFiles(dir); err != nil {
 		return unavailable(err, "cannot sync %s", dir)

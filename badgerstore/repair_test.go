@@ -1,6 +1,7 @@
 package badgerstore_test
 
 import (
+	"bytes"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -8,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/badgerstore"
+	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/queue/queuetest"
 )
 
@@ -66,7 +69,7 @@ func (p *prepared) files(t testing.TB) []string {
 	t.Helper()
 	var files []string
 	err := filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && !strings.Contains(path, "other-") {
+		if err == nil && d.Type().IsRegular() && !(strings.Contains(path, "other-") || strings.Contains(path, "late-")) {
 			rel, relErr := filepath.Rel(p.dir, path)
 			files, err = append(files, rel), relErr
 		}
@@ -76,6 +79,50 @@ func (p *prepared) files(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	return files
+}
+
+// TestDamagedLastCommit damages the only commit of a store whose process was
+// killed: it was acknowledged, so that it is no torn end.
+func TestDamagedLastCommit(t *testing.T) {
+	for _, pattern := range []string{"*.vlog", "*.mem"} {
+		dir, to := t.TempDir(), t.TempDir()
+		s := openSession(t, dir)
+		ctx := t.Context()
+		err := s.svc.Create(ctx, queue.Info{Name: "readings", LeaseTimeout: time.Hour, ExpireTimeout: 24 * time.Hour, RequestedPartitions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := s.svc.Queue("readings")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = q.Produce(ctx, &queue.ProduceRequest{RequestTimeout: time.Minute, Items: []queue.Item{{Payload: sealedPayload(0, 0, 50_000)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		copyUsed(t, dir, to)
+		s.close()
+
+		path := find(t, filepath.Join(to, "readings-000000-partition", "0*"), pattern)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(bytes.TrimRight(data, "\x00"))-100] ^= 1
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s = openSession(t, to)
+		found := s.items("readings")
+		if pattern == "*.vlog" && (len(found) != 0 || !strings.Contains(s.reported(), "quarantined 1 of readings/0")) {
+			t.Errorf("a damaged value: %d items; reported:\n  %s", len(found), s.reported())
+		}
+		// The record is gone; the item is not.
+		if pattern == "*.mem" && (len(found) != 1 || s.aside != 1) {
+			t.Errorf("a damaged record: %d items; reported:\n  %s", len(found), s.reported())
+		}
+		s.close()
+	}
 }
 
 // TestInterruptedRepair cuts the power at both moments of a repair that leave

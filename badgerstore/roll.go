@@ -150,8 +150,7 @@ func (p *partition) roll(need demand) error {
 		err = t.sync()
 	}
 	if err == nil {
-		err = markUsed(t.dir)
-		t.syncs++
+		err = t.markUsed()
 	}
 	if err != nil {
 		p.discardTail(t)

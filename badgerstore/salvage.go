@@ -232,7 +232,7 @@ func (h *holding) checkLogs(mayEnd bool) error {
 	if h.short || !mayEnd && (h.torn || h.stranded > 0) {
 		return corrupt(nil, "%s", h.says("a log is damaged"))
 	}
-	if h.stranded == 0 {
+	if h.stranded == 0 && len(h.faults) == 0 {
 		return nil
 	}
 	for key := range h.values {
@@ -240,7 +240,7 @@ func (h *holding) checkLogs(mayEnd bool) error {
 			return corrupt(nil, "%s", h.says("a definition is damaged")) // Each is synced before the next is written.
 		}
 	}
-	var synced uint64
+	synced := syncedAtLeast(h.dir)
 	added := make(map[uint64]queue.Added)
 	for _, n := range h.numbers(letterRecord) {
 		value, _, err := h.value(recordKey(n))

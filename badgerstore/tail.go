@@ -20,6 +20,7 @@ type tail struct {
 	span uint64
 
 	memFile, valueFile *os.File // our own descriptors of Badger's files
+	used               *os.File // see usedName; nil before it is there, and for definitions
 
 	sizes
 	memEnd   int64 // where the next entry of the memtable's log goes
@@ -150,13 +151,16 @@ func (t *tail) resume() error {
 	if err != nil {
 		return err
 	}
-	t.database, t.memFile, t.valueFile = d, nil, nil
+	t.database, t.memFile, t.valueFile, t.used = d, nil, nil, nil
 	t.resumed++
-	if err := t.openFiles(); err != nil {
-		_ = t.close() // Nothing was written.
-		return err
+	err = t.openFiles()
+	if err == nil {
+		err = t.markUsed()
 	}
-	return nil
+	if err != nil {
+		_ = t.close() // Nothing was written.
+	}
+	return err
 }
 
 // openFiles opens descriptors of the files that Badger writes: the memtable's
@@ -205,9 +209,9 @@ func (t *tail) openFiles() error {
 }
 
 func (t *tail) closeFiles() {
-	for _, f := range []*os.File{t.memFile, t.valueFile} {
+	for _, f := range []*os.File{t.memFile, t.valueFile, t.used} {
 		if f != nil {
-			_ = f.Close() // Nothing was written through it.
+			_ = f.Close() // Nothing that matters was written through it.
 		}
 	}
 }
@@ -331,7 +335,10 @@ func (t *tail) sync() error {
 		t.syncs++
 		t.memSynced = t.memEnd
 	}
-	t.synced = t.commits
+	if t.synced != t.commits {
+		t.synced = t.commits
+		t.noteSynced()
+	}
 	return t.log.check()
 }
 
