@@ -238,7 +238,7 @@ func (d *driver) model(ch *change, c *queue.Commit) {
 func (d *driver) count(it *heldItem, sign int64) {
 	if it.isReady() {
 		d.totals.Ready += sign
-		d.totals.ReadyCreated += sign * it.item.CreatedAt.UnixMilli()
+		d.totals.ReadyCreated += sign * (it.item.CreatedAt.UnixNano() / int64(time.Millisecond)) // As the engine does.
 	}
 }
 
