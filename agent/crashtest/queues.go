@@ -1,6 +1,7 @@
 package crashtest
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
@@ -22,6 +23,7 @@ func fixedQueues() []client.QueueInfo {
 
 // creates notes that a create is sent.
 func (b *Book) creates(info client.QueueInfo) {
+	info.FullPolicy = cmp.Or(info.FullPolicy, client.FullReject) // As the agent names the default.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queues[info.Name] = &queueBook{info: info, state: coming, seen: make(map[track]uint64)}
