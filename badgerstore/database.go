@@ -242,7 +242,7 @@ func checkManifest(dir string, tables []string, haveMem bool) error {
 // settle opens and closes a database that was not closed, so that its memtable
 // becomes a table and everything in it is on flash.
 func settle(dir string, mem int64) error {
-	if err := needSpace(dir, mem+settleSpace, 0); err != nil {
+	if err := makeSpace(dir, mem+settleSpace, 0); err != nil {
 		return err
 	}
 	d, err := openDatabase(dir, leastSizes(mem), false)

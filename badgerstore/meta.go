@@ -80,6 +80,7 @@ func OpenMeta(o Options) (*Meta, error) {
 		_ = unlockDir(lock)
 		return nil, err
 	}
+	keepBallast(dir, metaBallast, o.MinFree)
 	return m, nil
 }
 

@@ -371,6 +371,7 @@ func (p *partition) remove(s *segment) bool {
 			_ = t.close() // What it holds is not wanted.
 		}
 		p.storage.report(s.dir, discardDir(s.dir))
+		p.storage.keepBallast()
 	})
 	return true
 }

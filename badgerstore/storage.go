@@ -21,6 +21,8 @@ type Storage struct {
 
 	mu   sync.Mutex            // guards open
 	open map[string]*partition // those in use by directory name; nil while one is opened
+
+	ballast sync.Mutex // the file of that name
 }
 
 var (
@@ -57,7 +59,15 @@ func New(o Options) (*Storage, error) {
 		_ = unlockDir(lock)
 		return nil, unavailable(err, "cannot use the directory %s", dir)
 	}
+	s.keepBallast()
 	return s, nil
+}
+
+// keepBallast has the ballast made (again) if there is room.
+func (s *Storage) keepBallast() {
+	s.ballast.Lock()
+	defer s.ballast.Unlock()
+	keepBallast(s.options.Dir, ballastSize, s.options.MinFree)
 }
 
 // clean removes partitions whose removal was interrupted.

@@ -98,7 +98,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := len(entries), 2*len(names)+2; got != want {
+	if got, want := len(entries), 2*len(names)+3; got != want {
 		t.Errorf("%d names in the directory, want %d", got, want)
 	}
 	for _, e := range entries {

@@ -101,7 +101,7 @@ func (z *sizes) memCost(key, value int) int64 {
 // device. It is on flash, and empty, when createTail returns. It may run in a
 // goroutine of its own: nobody knows of the segment yet.
 func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
-	if err := needSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, createMargin); err != nil {
+	if err := makeSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, createMargin); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -141,7 +141,7 @@ func (t *tail) canResume(o *Options) bool {
 // resume opens a tail again that was closed, to write on in new files. Its index
 // of sources on the disk will not do any more, and is removed first.
 func (t *tail) resume() error {
-	if err := needSpace(t.dir, t.mem+valueStep+settleSpace, createMargin); err != nil {
+	if err := makeSpace(t.dir, t.mem+valueStep+settleSpace, createMargin); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(t.dir, sourcesName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
