@@ -15,10 +15,14 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
+// The search for an order grows exponentially with the number of requests that
+// overlap. With these it is decided in milliseconds; on a machine that is slow
+// enough for more to overlap, some rounds may stay undecided.
 const (
-	linearRounds  = 8
-	linearClients = 6
+	linearRounds  = 12
+	linearClients = 4
 	linearSteps   = 40
+	linearTimeout = 10 * time.Second
 )
 
 // runLinear lets clients use one partition at once and looks for an order of
@@ -27,6 +31,7 @@ const (
 func runLinear(t *testing.T, h Harness, seed uint64) {
 	e := &engine{t: t, h: h, clock: NewClock(time.Now())}
 	e.open()
+	undecided := 0
 	for round := range linearRounds {
 		name := fmt.Sprint("queue-", round)
 		e.create(queue.Info{Name: name, LeaseTimeout: time.Hour, ExpireTimeout: 24 * time.Hour, RequestedPartitions: 1})
@@ -44,12 +49,16 @@ func runLinear(t *testing.T, h Harness, seed uint64) {
 		if t.Failed() {
 			break
 		}
-		switch porcupine.CheckOperationsTimeout(linearModel(), l.history, time.Minute) {
+		switch porcupine.CheckOperationsTimeout(linearModel(), l.history, linearTimeout) {
 		case porcupine.Illegal:
 			t.Fatalf("round %d: no order of the requests explains their answers:\n%s", round, l.describe())
 		case porcupine.Unknown:
-			t.Fatalf("round %d: undecided after a minute; use another seed", round)
+			t.Logf("round %d: undecided after %v", round, linearTimeout)
+			undecided++
 		}
+	}
+	if undecided > linearRounds/3 {
+		t.Errorf("%d of %d rounds are undecided", undecided, linearRounds)
 	}
 	e.end()
 }
