@@ -36,7 +36,7 @@ func synchronised() bool {
 	return err == nil && state != timeError && t.Status&staUnsync == 0
 }
 
-// releaseYear is the earliest time that an agent of this version can run at.
+// releaseTime is the earliest time that an agent of this version can run at.
 func releaseTime() time.Time { return time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC) }
 
 // buildTime returns when the program was built, as far as it knows: no clock
