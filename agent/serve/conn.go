@@ -183,15 +183,23 @@ func (c *conn) call(w *response, req *http.Request) (ok bool) {
 func (c *conn) watch(b *body, cancel func()) (stop func()) {
 	var stopped atomic.Bool
 	done := make(chan struct{})
-	timer := time.AfterFunc(watchAfter, func() {
+	var timer *time.Timer
+	armed := make(chan struct{}) // closed when timer is set
+	timer = time.AfterFunc(watchAfter, func() {
+		<-armed
+		if !stopped.Load() && !b.ended.Load() {
+			timer.Reset(watchAfter) // Still at the body, which tells by itself.
+			return
+		}
 		defer close(done)
-		if stopped.Load() || !b.ended.Load() {
-			return // Still at the body: the handler notices by itself.
+		if stopped.Load() {
+			return
 		}
 		if _, err := c.r.Peek(1); err != nil && !stopped.Load() {
 			cancel()
 		}
 	})
+	close(armed)
 	return func() {
 		if timer.Stop() {
 			return

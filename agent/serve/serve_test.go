@@ -230,7 +230,8 @@ func TestClientThatGoesEndsTheContext(t *testing.T) {
 		}
 	})
 	c, _ := dial(t, path)
-	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+	time.AfterFunc(30*time.Millisecond, func() { _, _ = io.WriteString(c, "x") }) // A body that takes its time.
 	<-begun
 	c.Close()
 	if err := <-gone; err != nil {
