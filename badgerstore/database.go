@@ -236,6 +236,22 @@ func checkManifest(dir string, tables []string, haveMem bool) error {
 	if len(have) > 0 && !haveMem {
 		return corrupt(nil, "%s does not name %d of the tables that are there", path, len(have))
 	}
+	return removeUnfinished(dir, have)
+}
+
+// removeUnfinished removes tables that the MANIFEST does not name and that
+// cannot be read: the process ended while they were being written. The memtable
+// that they are made of goes only when they are done and named.
+func removeUnfinished(dir string, tables map[string]bool) error {
+	for name := range tables {
+		path := filepath.Join(dir, name)
+		if checkTable(path) == nil {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return unavailable(err, "cannot remove the unfinished table %s", path)
+		}
+	}
 	return nil
 }
 

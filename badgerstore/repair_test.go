@@ -144,3 +144,25 @@ func TestInterruptedRepair(t *testing.T) {
 	}
 	d.drain()
 }
+
+// A process that is killed while Badger turns a memtable into a table leaves a
+// table that is empty, or not complete, beside the memtable. That is no damage.
+func TestTableThatWasBeingWritten(t *testing.T) {
+	for name, text := range map[string][]byte{"empty": nil, "half": bytes.Repeat([]byte("half a table"), 300)} {
+		t.Run(name, func(t *testing.T) {
+			d := newDriver(t, badgerstore.Options{})
+			d.produce(jsonItems(0, 100))
+			d.lease(10, true)
+			d.kill(func(dir string) {
+				d.must(os.WriteFile(filepath.Join(segments(t, dir)[0], "000001.sst"), text, 0o600))
+			})
+			if got := d.ps.Damage(); len(got) > 0 {
+				t.Errorf("reported as damage: %v", got)
+			}
+			aside, err := filepath.Glob(filepath.Join(d.o.Dir, "*", "quarantine", "*"))
+			if err != nil || len(aside) > 0 {
+				t.Errorf("set aside: %v, %v", aside, err)
+			}
+		})
+	}
+}
