@@ -33,6 +33,8 @@ func inWorld(t *testing.T, fn func(w *world)) {
 		w.start()
 		defer w.stop()
 		fn(w)
+		// What fn started in the background ends before the test's context does.
+		synctest.Wait()
 	})
 }
 
