@@ -37,6 +37,7 @@ func (p *partition) importItems(items []Item) ([]Item, error) {
 			out[i].CreatedAt, out[i].EnqueueAt = now, time.Time{}
 			g.importItem(&out[i])
 			p.st.Totals.Ledger.Imported++
+			p.payload += int64(len(out[i].Payload))
 		}
 		return nil
 	})
@@ -286,6 +287,7 @@ func (p *partition) stats() PartitionStats {
 	s := PartitionStats{
 		Partition: p.key.Partition, Ready: st.Totals.Ready, Leased: int64(len(st.Leases) - p.move.waiting), Moving: int64(p.move.waiting),
 		Scheduled: int64(len(st.Scheduled)), Bytes: st.Totals.Bytes, Ledger: st.Totals.Ledger, Usage: p.ps.Usage(),
+		Payload: p.payload,
 	}
 	created, left := st.Totals.ReadyCreated, int64(0)
 	for _, l := range st.Leases {

@@ -76,6 +76,7 @@ func (g *group) produce(r *request) error {
 			g.addScheduled(it)
 		}
 		p.st.Totals.Ledger.Produced++
+		p.payload += int64(len(it.Payload))
 	}
 	return nil
 }

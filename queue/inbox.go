@@ -36,6 +36,9 @@ type request struct {
 	lease *waiter
 
 	call func() error
+	// quiet: the call only looks at the state in memory, so that a partition
+	// that is watched can still be idle.
+	quiet bool
 	// counted: the request counts against the limit of waiting requests.
 	counted bool
 
@@ -56,6 +59,9 @@ type retryHow struct {
 func newRequest(kind requestKind) *request {
 	return &request{kind: kind, done: make(chan struct{})}
 }
+
+// isUse reports whether the partition is not idle for the request's sake.
+func (r *request) isUse() bool { return !r.quiet }
 
 // answer ends the request. It is called once, by the loop.
 func (r *request) answer(err error) {

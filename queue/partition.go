@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,7 @@ type partition struct {
 	more      bool      // work was left over; look again at once
 	blocked   bool      // somebody waits, but what is delivered must be released first
 	marks     uint64
+	payload   int64 // bytes of payloads that came in since the store was opened
 	lastUsed  int64
 	opened    int64 // boot time
 	idle      bool
@@ -210,7 +212,7 @@ func (p *partition) adopt(ps PartitionStore) {
 		p.watch(seq, d)
 	}
 	p.failed.Store(nil)
-	p.lastUsed, p.opened = now.Mono, now.Mono
+	p.lastUsed, p.opened, p.payload = now.Mono, now.Mono, 0
 	if damage := ps.Damage(); len(damage) > 0 {
 		if _, err := p.mend(damage); err != nil {
 			p.fail(err)
@@ -235,7 +237,7 @@ func (p *partition) serve(reqs []*request) {
 		p.refuseAll(reqs)
 		return
 	}
-	if len(reqs) > 0 {
+	if slices.ContainsFunc(reqs, (*request).isUse) {
 		p.lastUsed, p.idle = p.now().Mono, false
 	}
 	p.more = false

@@ -149,6 +149,15 @@ func (q *Queue) call(ctx context.Context, p *partition, fn func() error) error {
 	return q.submit(ctx, p, r, adminTimeout)
 }
 
+// look runs fn, which only looks at the state, in the loop of a partition. The
+// partition can be idle all the same.
+func (q *Queue) look(ctx context.Context, p *partition, fn func()) error {
+	r := newRequest(kindCall)
+	r.quiet = true
+	r.call = func() error { fn(); return nil }
+	return q.submit(ctx, p, r, adminTimeout)
+}
+
 // Produce adds the items and returns when they are on flash. Items whose
 // SourceID is stored in the partition already are skipped; that is no error.
 func (q *Queue) Produce(ctx context.Context, req *ProduceRequest) error {

@@ -26,7 +26,7 @@ func (q *Queue) Stats(ctx context.Context) (*Stats, error) {
 		row := PartitionStats{Partition: p.key.Partition}
 		if f := p.failed.Load(); f != nil {
 			row.Failure = f
-		} else if err := q.call(ctx, p, func() error { row = p.stats(); return nil }); err != nil {
+		} else if err := q.look(ctx, p, func() { row = p.stats() }); err != nil {
 			row = PartitionStats{Partition: p.key.Partition, Failure: err}
 		}
 		s.Partitions = append(s.Partitions, row)

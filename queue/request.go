@@ -150,6 +150,9 @@ type PartitionStats struct {
 	Bytes            int64
 	Ledger           Ledger
 	Usage            Usage
+	// Payload is the bytes of payloads that were produced and imported since the
+	// partition was opened, as Usage.Written counts what they cost.
+	Payload int64
 	// Failure is why the partition is not available; nil if it is.
 	Failure error
 }
