@@ -76,6 +76,7 @@ type partition struct {
 	opened    int64 // boot time
 	idle      bool
 	move      moveState
+	outbox    *outbox // nil when no events are wanted; set when the partition is made
 }
 
 // run is the loop. It returns when ctx ends, with the store closed.

@@ -37,6 +37,9 @@ func newQueue(s *Service, d *Definition) *Queue {
 			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(), deliver: &s.deliver,
 		}
 		p.ahead.budget = &s.ahead
+		if s.outbox != nil && s.outbox.forwards(d.Name) {
+			p.outbox = newOutbox(s.outbox, s.changed)
+		}
 		q.core.parts = append(q.core.parts, p)
 	}
 	return q

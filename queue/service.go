@@ -18,6 +18,9 @@ type Config struct {
 	Clock    Clock // nil is the system's
 	Limits   Limits
 	Events   Events
+	// Outbox has events written of what becomes of items, for Outboxes; nil
+	// writes none, and costs nothing.
+	Outbox *OutboxOptions
 }
 
 // NamedStorage is a storage as the configuration names it.
@@ -59,6 +62,8 @@ type Service struct {
 	deliver budget
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
+	outbox  *OutboxOptions
+	changed chan struct{} // see Changed
 
 	// define is held while a definition is changed, over the write to the
 	// MetaStore; mu guards the maps alone and is never held over I/O.
@@ -80,11 +85,14 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), clock: cfg.Clock,
-		opening: make(chan struct{}, maxOpening),
-		queues:  make(map[string]*Queue), byTag: make(map[int64]*partition),
+		opening: make(chan struct{}, maxOpening), changed: make(chan struct{}, 1),
+		queues: make(map[string]*Queue), byTag: make(map[int64]*partition),
 	}
 	if s.clock == nil {
 		s.clock = SystemClock(nil)
+	}
+	if cfg.Outbox != nil {
+		s.outbox = cfg.Outbox.withDefaults()
 	}
 	s.ahead.limit = s.limits.ReadAheadTotal
 	s.deliver.limit = s.limits.DeliverBytes
