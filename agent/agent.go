@@ -38,11 +38,14 @@ type Agent struct {
 	version string
 	log     zerolog.Logger
 	clock   queue.Clock
+	trust   *trust
 	stores  *stores
 	service *queue.Service
 	handler *api.Handler
 	started time.Time
-	conns   atomic.Int64
+
+	collector *collector
+	conns     atomic.Int64
 }
 
 // Run runs an agent until ctx ends, and returns nil when it has ended in order.
@@ -61,7 +64,8 @@ func Run(ctx context.Context, o Options) error {
 			Hint: "give it to the user of the agent, or choose another with --data-dir"}
 	}
 	seen := newLastSeen(cfg.DataDir)
-	a.clock = queue.SystemClock(trustRule(cfg.Clock.Trust, seen.at))
+	a.trust = newTrust(cfg.Clock.Trust, seen.at)
+	a.clock = queue.SystemClock(a.trust.holds)
 	stores, err := openStores(cfg, a.clock, a.storeEvents())
 	if err != nil {
 		return err
@@ -80,14 +84,14 @@ func (a *Agent) serve(ctx context.Context, o Options, seen *lastSeen) error {
 	if err != nil {
 		return err
 	}
-	a.service = service
+	a.service, a.collector = service, newCollector(service, a.cfg.Metrics.MaxQueues)
 	if err := a.createQueues(ctx); err != nil {
 		return errors.Join(err, a.stopEngine())
 	}
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
 		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), MaxInFlight: int64(a.cfg.Limits.MaxInFlightBytes),
-		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status,
+		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems,
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },
 	})
 	ln, err := listen.Open(listen.Options{

@@ -11,21 +11,50 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/config"
 )
 
-// trustRule returns the function that decides whether the wall clock can be
-// believed, by the setting [clock] trust. seen is the last time known from
+// trust decides whether the wall clock can be believed, by the setting [clock]
+// trust.
+type trust struct {
+	setting string
+	// floor is a time that it is later than: when the agent was built or was
+	// seen running last.
+	floor time.Time
+}
+
+// newTrust returns the rule of a setting. seen is the last time known from
 // earlier runs.
-func trustRule(trust string, seen time.Time) func() bool {
-	switch trust {
+func newTrust(setting string, seen time.Time) *trust {
+	t := &trust{setting: setting, floor: buildTime()}
+	if seen.After(t.floor) {
+		t.floor = seen
+	}
+	return t
+}
+
+// holds reports whether the wall clock is believed now. Any goroutine may call
+// it.
+func (t *trust) holds() bool {
+	switch t.setting {
 	case config.TrustAlways:
-		return nil
+		return true
 	case config.TrustNTP:
-		return synchronised
+		return synchronised()
 	}
-	floor := buildTime()
-	if seen.After(floor) {
-		floor = seen
+	return synchronised() || time.Now().After(t.floor)
+}
+
+// reason says why it is believed or not.
+func (t *trust) reason() string {
+	switch {
+	case t.setting == config.TrustAlways:
+		return "the configuration says so"
+	case synchronised():
+		return "the kernel says that it is synchronised"
+	case t.setting == config.TrustNTP:
+		return "the kernel says that it is not synchronised"
+	case time.Now().After(t.floor):
+		return "it is not synchronised, and later than the last time known"
 	}
-	return func() bool { return synchronised() || time.Now().After(floor) }
+	return "it is not synchronised, and earlier than " + t.floor.UTC().Format("2006-01-02 15:04 MST") + ", when the agent was built or ran last"
 }
 
 // synchronised reports whether the kernel says that NTP keeps the clock right.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/metrics"
 	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/device"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
 
@@ -25,12 +25,21 @@ func (a *Agent) status(_ context.Context, s *pb.AgentStatusResponse) {
 		LimitBytes: int64(a.cfg.MemoryLimit), UsedBytes: runtimeMemory(), AnonymousBytes: anonymous(),
 	}
 	s.Connections = &pb.ConnectionStatus{Open: int32(a.conns.Load()), Limit: int32(a.cfg.Limits.MaxConnections)}
-	s.Clock = &pb.ClockStatus{Now: timestamppb.New(a.clock.Now()), Trusted: a.clock.Trusted(), Boot: a.clock.Boot()}
-	s.Storages = append(s.Storages, a.place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir))
+	s.Clock = &pb.ClockStatus{
+		Now: timestamppb.New(a.clock.Now()), Trusted: a.clock.Trusted(), Boot: a.clock.Boot(), Reason: a.trust.reason(),
+	}
+	s.DeviceWrittenBytes = deviceWritten()
+	s.Storages = a.places()
+}
+
+// places tells of all storages, that of the definitions first.
+func (a *Agent) places() []*pb.StorageStatus {
+	list := []*pb.StorageStatus{a.place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir)}
 	for i := range a.cfg.PartitionStorages {
 		p := &a.cfg.PartitionStorages[i]
-		s.Storages = append(s.Storages, a.place(p.Name, p.Driver, p.StorageDir))
+		list = append(list, a.place(p.Name, p.Driver, p.StorageDir))
 	}
+	return list
 }
 
 // place tells of one storage. That of the definitions, which has no name, has no
@@ -41,23 +50,16 @@ func (a *Agent) place(name, driver, dir string) *pb.StorageStatus {
 		return s
 	}
 	s.Dir, s.FloorBytes = dir, a.stores.floors[name]
-	d, err := diskOf(dir)
+	d, err := device.FileSystemOf(dir)
 	if err != nil {
 		s.Failure = err.Error()
 		return s
 	}
-	s.FreeBytes, s.TotalBytes = d.free, d.total
-	if d.hasInodes && name != "" {
-		s.FreeInodes, s.FloorInodes = d.freeInodes, int64(a.cfg.Storage.MinFreeInodes)
+	s.FileSystem, s.FreeBytes, s.TotalBytes = d.Kind, d.Free, d.Total
+	if d.HasInodes && name != "" {
+		s.FreeInodes, s.FloorInodes = d.FreeInodes, int64(a.cfg.Storage.MinFreeInodes)
 	}
 	return s
-}
-
-// runtimeMemory returns what the Go runtime has of the system, in bytes.
-func runtimeMemory() int64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(sample)
-	return int64(sample[0].Value.Uint64()) - int64(sample[1].Value.Uint64())
 }
 
 // banner is what a person sees who starts the agent by hand.

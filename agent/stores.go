@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/device"
 	"github.com/kapetan-io/querator-edge/badgerstore"
 	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/queue/memstore"
@@ -35,7 +36,9 @@ func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events
 	}
 	for i := range cfg.PartitionStorages {
 		p := &cfg.PartitionStorages[i]
-		s.floors[p.Name] = cfg.Storage.Floor(diskSize(p.StorageDir))
+		// Of a directory that cannot be looked at, the floor is the least.
+		disk, _ := device.FileSystemOf(device.Existing(p.StorageDir))
+		s.floors[p.Name] = cfg.Storage.Floor(disk.Total)
 		st, err := openStorage(cfg, p, s.floors[p.Name], clock, events)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("partition storage %q: %w", p.Name, err), s.close())

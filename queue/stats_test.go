@@ -45,8 +45,8 @@ func TestStatsAreNoUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer svc.Shutdown(t.Context())
 		w := &world{t: t, svc: svc}
+		defer w.stop()
 		q := w.create("q")
 		w.produce(q, "a", "bcd")
 		for range 20 {

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/kapetan-io/querator-edge/agent/api"
+	"github.com/kapetan-io/querator-edge/agent/metrics"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -61,9 +61,9 @@ func TestHealth(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	set := metrics.NewSet()
-	set.NewGauge("querator_of_the_agent", func() float64 { return 42 })
-	w := newWorld(t, func(o *api.Options, _ *queue.Limits) { o.Metrics = set })
+	w := newWorld(t, func(o *api.Options, _ *queue.Limits) {
+		o.Collect = func(_ context.Context, p *metrics.Page) { p.Set(metrics.Connections, 42) }
+	})
 	w.post("/v1/queues.list", "{}")
 	w.post("/v1/queues.list", "{")
 	for _, path := range []string{"/v1/x", "/v1/y", "/v1/z\"\n"} {
@@ -79,7 +79,7 @@ func TestMetrics(t *testing.T) {
 		`http_handler_duration{path="/v1/queues.list",quantile="0.5"} `, `http_handler_duration{path="/v1/queues.list",quantile="0.99"} `,
 		`http_handler_duration_count{path="/v1/queues.list"} 2`, `http_handler_duration_count{path="/health"} 1`,
 		`http_requests_total{path="/v1/queues.list",code="200"} 1`, `http_requests_total{path="/v1/queues.list",code="455"} 1`,
-		`http_requests_total{path="other",code="501"} 3`, `http_in_flight_bytes 0`, `querator_of_the_agent 42`,
+		`http_requests_total{path="other",code="501"} 3`, `http_in_flight_bytes 0`, `querator_connections 42`,
 	} {
 		if !strings.Contains(s, want) {
 			t.Errorf("there is no %s in\n%s", want, s)
@@ -159,4 +159,28 @@ var calls = []string{
 	"/v1/queue.clear", "/v1/queue.reload", "/v1/queue.pause", "/v1/queue.resume", "/v1/queue.redrive", "/v1/queues.create",
 	"/v1/queues.update", "/v1/queues.list", "/v1/queues.info", "/v1/queues.delete", "/v1/storage/items.list",
 	"/v1/storage/items.import", "/v1/storage/items.delete", "/v1/storage/scheduled.list", "/v1/agent.status", "/v1/agent.audit",
+}
+
+// Health says in words what is wrong, and stays what clients of Querator know.
+func TestHealthNotes(t *testing.T) {
+	problem := api.Problem{About: "clock", Text: "not believed", Hint: "set it"}
+	list := []api.Problem{problem}
+	w := newWorld(t, func(o *api.Options, _ *queue.Limits) {
+		o.Problems = func(context.Context) []api.Problem { return list }
+	})
+	w.create("q")
+	a := w.do("GET", "/health", nil)
+	if s := string(a.body); a.code != 200 || !strings.HasPrefix(s, `{"status":"pass",`) || !strings.Contains(s, `"notes":["clock: not believed; set it"]`) {
+		t.Errorf("with a warning: %d %s", a.code, s)
+	}
+	for range 100 {
+		list = append(list, problem)
+	}
+	if err := w.svc.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a = w.do("GET", "/health", nil)
+	if s := string(a.body); a.code != 503 || !strings.Contains(s, "shutting down") || strings.Count(s, "not believed") != 19 {
+		t.Errorf("after the end: %d %s", a.code, s)
+	}
 }

@@ -6,8 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
+	"github.com/kapetan-io/querator-edge/agent/metrics"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -44,9 +43,14 @@ type Options struct {
 	// take each part of a reply. Then its connection is closed.
 	BodyTimeout time.Duration
 
-	// Metrics is the set that GET /metrics writes, to which the handler adds its
-	// own; the agent registers its gauges there. Default a new set.
-	Metrics *metrics.Set
+	// Collect adds to the page that GET /metrics writes what the handler does not
+	// know: all but the requests and the bytes in flight. It is called from the
+	// goroutine of the request; nil adds nothing.
+	Collect func(ctx context.Context, page *metrics.Page)
+	// Problems returns what a person should look after beside partitions that
+	// fail, for health and status. It is called from the goroutine of the
+	// request; nil knows of none.
+	Problems func(ctx context.Context) []Problem
 	// Status fills in what the process knows and the service does not: times,
 	// memory, connections, clock, storages. It is called for each agent.status,
 	// from the goroutine of the request; nil leaves these fields empty.
@@ -64,13 +68,15 @@ type Handler struct {
 	service  *queue.Service
 	version  string
 	status   func(context.Context, *pb.AgentStatusResponse)
+	collect  func(context.Context, *metrics.Page)
+	problems func(context.Context) []Problem
 	logError func(path string, err error)
 	budget   *Budget
 
 	bodyTimeout time.Duration
 
-	routes  map[string]*route // read only after New
-	metrics *requestMetrics
+	routes   map[string]*route // read only after New
+	requests *metrics.Requests
 }
 
 // New returns a handler. It starts nothing, so there is nothing to close.
@@ -89,8 +95,11 @@ func New(o Options) *Handler {
 	if o.Version == "" {
 		o.Version = "dev-build"
 	}
-	if o.Metrics == nil {
-		o.Metrics = metrics.NewSet()
+	if o.Collect == nil {
+		o.Collect = func(context.Context, *metrics.Page) {}
+	}
+	if o.Problems == nil {
+		o.Problems = func(context.Context) []Problem { return nil }
 	}
 	if o.Status == nil {
 		o.Status = func(context.Context, *pb.AgentStatusResponse) {}
@@ -102,13 +111,15 @@ func New(o Options) *Handler {
 		service:  o.Service,
 		version:  o.Version,
 		status:   o.Status,
+		collect:  o.Collect,
+		problems: o.Problems,
 		logError: o.LogError,
 		budget:   NewBudget(o.MaxInFlight),
 
 		bodyTimeout: o.BodyTimeout,
 	}
 	h.routes = routes(&o)
-	h.metrics = newRequestMetrics(o.Metrics, h.budget, h.routes)
+	h.requests = metrics.NewRequests(countedPaths(h.routes))
 	return h
 }
 
@@ -132,7 +143,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{h: h, w: w, r: r, rc: http.NewResponseController(w)}
 	defer func() {
 		c.release()
-		h.metrics.observe(r.URL.Path, c.code, time.Since(begin))
+		now := time.Now()
+		h.requests.Observe(r.URL.Path, c.code, now.Sub(begin), now)
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	c.boundBody()

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -20,6 +21,9 @@ type healthReply struct {
 	Version string                   `json:"version"`
 	Output  string                   `json:"output,omitempty"`
 	Checks  map[string][]healthCheck `json:"checks"`
+	// Notes say in words what is wrong, and what a person should look after
+	// though the agent is healthy.
+	Notes []string `json:"notes,omitempty"`
 }
 
 type healthCheck struct {
@@ -36,14 +40,21 @@ func (c *call) health() {
 		Time:          time.Now().UTC().Format(time.RFC3339),
 	}
 	code := http.StatusOK
-	if err := c.h.Probe(c.r.Context()); err != nil {
+	found := c.h.failures(c.r.Context(), maxNotes)
+	if len(found) > 0 {
 		code, check.Status, check.Output = http.StatusServiceUnavailable, "fail", "storage check failed"
+	}
+	found = append(found, c.h.problems(c.r.Context())...)
+	var notes []string
+	for i := range found[:min(len(found), maxNotes)] {
+		notes = append(notes, found[i].String())
 	}
 	data, err := json.Marshal(healthReply{
 		Status:  check.Status,
 		Version: c.h.version,
 		Output:  check.Output,
 		Checks:  map[string][]healthCheck{"queues:storage": {check}},
+		Notes:   notes,
 	})
 	if err != nil {
 		c.h.logError(pathHealth, err)
@@ -51,29 +62,80 @@ func (c *call) health() {
 	c.writePlain(code, "application/health+json", append(data, '\n'))
 }
 
+// maxNotes bounds the notes of a health reply.
+const maxNotes = 20
+
+// Problem is something that a person should look after.
+type Problem struct {
+	// Failing: something does not work at all; else it is a warning.
+	Failing bool
+	// About is what it concerns, such as "queue 'a' partition 0" or "clock".
+	About string
+	Text  string // what is wrong
+	Hint  string // what to do about it; may be empty
+}
+
+// String returns the problem as one line.
+func (p *Problem) String() string {
+	s := p.About + ": " + p.Text
+	if p.Hint != "" {
+		s += "; " + p.Hint
+	}
+	return s
+}
+
+// Err returns the problem as an error.
+func (p *Problem) Err() error { return errors.New(p.String()) }
+
 // Probe reports whether the agent can do its work: within five seconds the
 // queues can be listed and every partition answers and is available. GET
 // /health asks it, and whoever feeds a watchdog can.
 func (h *Handler) Probe(ctx context.Context) error {
+	if found := h.failures(ctx, 1); len(found) > 0 {
+		return found[0].Err()
+	}
+	return nil
+}
+
+// failures returns what keeps the agent from its work, at most so many things.
+func (h *Handler) failures(ctx context.Context, most int) []Problem {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if _, err := h.service.List(ctx, "", 1); err != nil {
-		return err
-	}
-	return h.eachQueue(ctx, func(info *queue.Info) error {
+	var found []Problem
+	err := h.eachQueue(ctx, func(info *queue.Info) error {
 		q, err := h.service.Queue(info.Name)
 		if err != nil {
 			return nil // It has been deleted meanwhile.
 		}
 		s, err := q.Stats(ctx)
 		if err != nil {
-			return fmt.Errorf("queue %q: %w", info.Name, err)
+			found = append(found, failing(fmt.Sprintf("queue '%s'", info.Name), err))
+			s = &queue.Stats{}
 		}
 		for i := range s.Partitions {
 			if err := s.Partitions[i].Failure; err != nil {
-				return fmt.Errorf("queue %q partition %d: %w", info.Name, s.Partitions[i].Partition, err)
+				found = append(found, failing(fmt.Sprintf("queue '%s' partition %d", info.Name, s.Partitions[i].Partition), err))
 			}
+		}
+		if len(found) >= most {
+			return errEnough
 		}
 		return nil
 	})
+	if err != nil && !errors.Is(err, errEnough) {
+		found = append(found, failing("queues", err))
+	}
+	return found
+}
+
+// errEnough ends a search.
+var errEnough = errors.New("enough")
+
+// failing returns the problem of an error, with the hint that it may have.
+func failing(about string, err error) Problem {
+	p := Problem{Failing: true, About: about, Text: err.Error()}
+	for e := new(queue.Error); p.Hint == "" && errors.As(err, &e); err = e.Err {
+		p.Hint = e.Hint
+	}
+	return p
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
@@ -17,6 +18,7 @@ func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
 	s.Memory.InFlightLimitBytes = c.h.budget.Limit()
 
 	var sum queue.Ledger
+	found := c.h.problems(c.r.Context())
 	err := c.h.eachQueue(c.r.Context(), func(info *queue.Info) error {
 		s.Queues = append(s.Queues, c.h.queueStatus(c.r.Context(), info, &sum))
 		return c.r.Context().Err()
@@ -25,7 +27,34 @@ func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
 		return err
 	}
 	s.Ledger = ledgerMessage(&sum)
+	s.Problems = problemMessages(append(partitionProblems(s.Queues), found...))
 	return c.reply(s)
+}
+
+// partitionProblems returns what the figures of the queues say.
+func partitionProblems(queues []*pb.QueueStatus) []Problem {
+	var found []Problem
+	for _, q := range queues {
+		name := q.Info.GetQueueName()
+		if q.Failure != "" {
+			found = append(found, Problem{Failing: true, About: fmt.Sprintf("queue '%s'", name), Text: q.Failure})
+		}
+		for _, p := range q.Partitions {
+			if p.Failure != "" {
+				found = append(found, Problem{Failing: true, About: fmt.Sprintf("queue '%s' partition %d", name, p.Partition), Text: p.Failure})
+			}
+		}
+	}
+	return found
+}
+
+func problemMessages(list []Problem) []*pb.Problem {
+	var out []*pb.Problem
+	for i := range list {
+		p := &list[i]
+		out = append(out, &pb.Problem{Failing: p.Failing, About: p.About, Text: p.Text, Hint: p.Hint})
+	}
+	return out
 }
 
 // eachQueue calls f for every queue, in the order of their names, until f
@@ -90,6 +119,7 @@ func partitionMessage(p *queue.PartitionStats) *pb.PartitionStatus {
 			Syncs:        p.Usage.Syncs,
 			Segments:     int32Of(int64(p.Usage.Segments)),
 			OpenSegments: int32Of(int64(p.Usage.Open)),
+			PayloadBytes: p.Payload,
 		},
 	}
 	if p.Failure != nil {

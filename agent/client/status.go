@@ -26,6 +26,19 @@ type Status struct {
 	Queues         []QueueStatus   `json:"queues"`
 	// Ledger is the sum over all partitions of all queues.
 	Ledger Ledger `json:"ledger"`
+	// Problems are what a person should look after.
+	Problems []Problem `json:"problems"`
+	// DeviceWritten is what the kernel has written to devices for the agent since it started, in bytes; 0 is not
+	// known.
+	DeviceWritten int64 `json:"device_written_bytes"`
+}
+
+// Problem is something that a person should look after.
+type Problem struct {
+	Failing bool   `json:"failing"` // something does not work at all; else it is a warning
+	About   string `json:"about"`
+	Text    string `json:"text"`
+	Hint    string `json:"hint,omitempty"`
 }
 
 // MemoryStatus is in bytes; a limit of 0 is none.
@@ -42,6 +55,7 @@ type ClockStatus struct {
 	Now     time.Time `json:"now,omitzero"`
 	Trusted bool      `json:"trusted"`
 	Boot    string    `json:"boot"`
+	Reason  string    `json:"reason,omitempty"` // why it is trusted or not
 }
 
 // StorageStatus is a place that queues or partitions are kept in; sizes are in bytes.
@@ -53,6 +67,8 @@ type StorageStatus struct {
 	Total  int64  `json:"total_bytes"`
 	// Floor is how many free bytes there have to be for produce.
 	Floor int64 `json:"floor_bytes"`
+	// FileSystem is its kind, such as ext4.
+	FileSystem string `json:"file_system,omitempty"`
 	// FreeInodes and FloorInodes are the same for inodes; both are 0 where the file system does not count them.
 	FreeInodes  int64  `json:"free_inodes"`
 	FloorInodes int64  `json:"floor_inodes"`
@@ -112,6 +128,7 @@ type Usage struct {
 	Syncs        int64 `json:"syncs"`
 	Segments     int   `json:"segments"`
 	OpenSegments int   `json:"open_segments"`
+	Payload      int64 `json:"payload_bytes"` // bytes of payloads that came in meanwhile
 }
 
 // MarshalJSON writes durations as strings, as 1m0s.
@@ -149,13 +166,18 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 		Connections: int(w.Connections.GetOpen()), MaxConnections: int(w.Connections.GetLimit()),
 		Clock: ClockStatus{
 			Now: fromTimestamp(w.Clock.GetNow()), Trusted: w.Clock.GetTrusted(), Boot: w.Clock.GetBoot(),
+			Reason: w.Clock.GetReason(),
 		},
-		Ledger: ledgerFromWire(w.Ledger),
+		Ledger: ledgerFromWire(w.Ledger), DeviceWritten: w.DeviceWrittenBytes,
+	}
+	for _, p := range w.Problems {
+		s.Problems = append(s.Problems, Problem{Failing: p.Failing, About: p.About, Text: p.Text, Hint: p.Hint})
 	}
 	for _, st := range w.Storages {
 		s.Storages = append(s.Storages, StorageStatus{
 			Name: st.Name, Driver: st.Driver, Dir: st.Dir, Free: st.FreeBytes, Total: st.TotalBytes,
 			Floor: st.FloorBytes, FreeInodes: st.FreeInodes, FloorInodes: st.FloorInodes, Failure: st.Failure,
+			FileSystem: st.FileSystem,
 		})
 	}
 	for _, q := range w.Queues {
@@ -179,6 +201,7 @@ func queueStatusFromWire(w *pb.QueueStatus) QueueStatus {
 			Usage: Usage{
 				Disk: p.Usage.GetDiskBytes(), Written: p.Usage.GetWrittenBytes(), Syncs: p.Usage.GetSyncs(),
 				Segments: int(p.Usage.GetSegments()), OpenSegments: int(p.Usage.GetOpenSegments()),
+				Payload: p.Usage.GetPayloadBytes(),
 			},
 			Failure: p.Failure,
 		})

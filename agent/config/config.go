@@ -27,6 +27,7 @@ type Config struct {
 	Clock             Clock              `toml:"clock"`
 	Shutdown          Shutdown           `toml:"shutdown"`
 	Storage           Storage            `toml:"storage"`
+	Metrics           Metrics            `toml:"metrics"`
 	// Further tables go here, and behind [storage] in querator.toml; doc.go says what else a table needs.
 }
 
@@ -151,6 +152,12 @@ type Storage struct {
 	MinFree Size `toml:"min-free,empty"`
 	// MinFreeInodes is a number of inodes; 0: they are not looked at.
 	MinFreeInodes int `toml:"min-free-inodes"`
+}
+
+// Metrics says what GET /metrics tells.
+type Metrics struct {
+	// MaxQueues is how many queues have series of their own; the others are summed up.
+	MaxQueues int `toml:"max-queues"`
 }
 
 // Floor returns how many bytes stay free of a file system with so many in all.

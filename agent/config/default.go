@@ -60,6 +60,8 @@ const (
 	mostMinFree  = 256 * MiB
 	// A segment of items is about seven files; the rest is for the other programs.
 	defaultMinFreeInodes = 1000
+	// Ten series each: what a small device can send and a fleet can store.
+	defaultMetricQueues = 20
 )
 
 // Default returns the settings that hold without any file.
@@ -93,6 +95,7 @@ func Default() Config {
 		Clock:      Clock{Trust: TrustAuto},
 		Shutdown:   Shutdown{Timeout: defaultShutdownTimeout},
 		Storage:    Storage{MinFreeInodes: defaultMinFreeInodes},
+		Metrics:    Metrics{MaxQueues: defaultMetricQueues},
 	}
 }
 

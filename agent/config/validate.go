@@ -34,6 +34,7 @@ const (
 	maxShutdown      = 10 * time.Minute
 	maxMinFree       = 1024 * GiB
 	maxMinFreeInodes = 1000000000
+	maxMetricQueues  = 10000
 
 	// Bounds of the API for a queue.
 	maxNameBytes      = 512
@@ -75,6 +76,7 @@ func (c *Config) problems() Errors {
 		k.size("storage.min-free", c.Storage.MinFree, leastMinFree, maxMinFree)
 	}
 	k.count("storage.min-free-inodes", c.Storage.MinFreeInodes, 0, maxMinFreeInodes)
+	k.count("metrics.max-queues", c.Metrics.MaxQueues, 0, maxMetricQueues)
 	return k.found
 }
 

@@ -81,9 +81,14 @@ type AgentStatusResponse struct {
 	Storages    []*StorageStatus  `protobuf:"bytes,10,rep,name=storages,proto3" json:"storages,omitempty"`
 	Queues      []*QueueStatus    `protobuf:"bytes,11,rep,name=queues,proto3" json:"queues,omitempty"`
 	// The sum over all partitions of all queues.
-	Ledger        *Ledger `protobuf:"bytes,12,opt,name=ledger,proto3" json:"ledger,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Ledger *Ledger `protobuf:"bytes,12,opt,name=ledger,proto3" json:"ledger,omitempty"`
+	// What a person should look after; empty is good.
+	Problems []*Problem `protobuf:"bytes,20,rep,name=problems,proto3" json:"problems,omitempty"`
+	// What the kernel has written to devices for the agent since it started; 0 is
+	// not known.
+	DeviceWrittenBytes int64 `protobuf:"varint,21,opt,name=deviceWrittenBytes,json=device_written_bytes,proto3" json:"deviceWrittenBytes,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *AgentStatusResponse) Reset() {
@@ -200,6 +205,93 @@ func (x *AgentStatusResponse) GetLedger() *Ledger {
 	return nil
 }
 
+func (x *AgentStatusResponse) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *AgentStatusResponse) GetDeviceWrittenBytes() int64 {
+	if x != nil {
+		return x.DeviceWrittenBytes
+	}
+	return 0
+}
+
+// Problem is something that a person should look after.
+type Problem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Something does not work at all; else it is a warning.
+	Failing bool `protobuf:"varint,1,opt,name=failing,proto3" json:"failing,omitempty"`
+	// What it concerns, such as a partition or the clock.
+	About string `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
+	// What is wrong.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// What to do about it; may be empty.
+	Hint          string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Problem) Reset() {
+	*x = Problem{}
+	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Problem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Problem) ProtoMessage() {}
+
+func (x *Problem) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Problem.ProtoReflect.Descriptor instead.
+func (*Problem) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Problem) GetFailing() bool {
+	if x != nil {
+		return x.Failing
+	}
+	return false
+}
+
+func (x *Problem) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Problem) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Problem) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
 type MemoryStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The configured limit; 0 is none.
@@ -217,7 +309,7 @@ type MemoryStatus struct {
 
 func (x *MemoryStatus) Reset() {
 	*x = MemoryStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	mi := &file_agent_pb_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -229,7 +321,7 @@ func (x *MemoryStatus) String() string {
 func (*MemoryStatus) ProtoMessage() {}
 
 func (x *MemoryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	mi := &file_agent_pb_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -242,7 +334,7 @@ func (x *MemoryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryStatus.ProtoReflect.Descriptor instead.
 func (*MemoryStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MemoryStatus) GetLimitBytes() int64 {
@@ -290,7 +382,7 @@ type ConnectionStatus struct {
 
 func (x *ConnectionStatus) Reset() {
 	*x = ConnectionStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[3]
+	mi := &file_agent_pb_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +394,7 @@ func (x *ConnectionStatus) String() string {
 func (*ConnectionStatus) ProtoMessage() {}
 
 func (x *ConnectionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[3]
+	mi := &file_agent_pb_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +407,7 @@ func (x *ConnectionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionStatus.ProtoReflect.Descriptor instead.
 func (*ConnectionStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ConnectionStatus) GetOpen() int32 {
@@ -338,14 +430,16 @@ type ClockStatus struct {
 	// Whether the wall clock can be believed; scheduled items wait until it is.
 	Trusted bool `protobuf:"varint,2,opt,name=trusted,proto3" json:"trusted,omitempty"`
 	// The name of this run of the kernel.
-	Boot          string `protobuf:"bytes,3,opt,name=boot,proto3" json:"boot,omitempty"`
+	Boot string `protobuf:"bytes,3,opt,name=boot,proto3" json:"boot,omitempty"`
+	// Why the clock is believed or not.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClockStatus) Reset() {
 	*x = ClockStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[4]
+	mi := &file_agent_pb_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +451,7 @@ func (x *ClockStatus) String() string {
 func (*ClockStatus) ProtoMessage() {}
 
 func (x *ClockStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[4]
+	mi := &file_agent_pb_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +464,7 @@ func (x *ClockStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockStatus.ProtoReflect.Descriptor instead.
 func (*ClockStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClockStatus) GetNow() *timestamppb.Timestamp {
@@ -394,6 +488,13 @@ func (x *ClockStatus) GetBoot() string {
 	return ""
 }
 
+func (x *ClockStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // StorageStatus is one place that queues or partitions are kept in.
 type StorageStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -412,15 +513,17 @@ type StorageStatus struct {
 	Failure string `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
 	// The file system's free inodes, and below how many of them produce is
 	// refused; 0 and 0 where it does not count them.
-	FreeInodes    int64 `protobuf:"varint,8,opt,name=freeInodes,json=free_inodes,proto3" json:"freeInodes,omitempty"`
-	FloorInodes   int64 `protobuf:"varint,9,opt,name=floorInodes,json=floor_inodes,proto3" json:"floorInodes,omitempty"`
+	FreeInodes  int64 `protobuf:"varint,8,opt,name=freeInodes,json=free_inodes,proto3" json:"freeInodes,omitempty"`
+	FloorInodes int64 `protobuf:"varint,9,opt,name=floorInodes,json=floor_inodes,proto3" json:"floorInodes,omitempty"`
+	// The kind of the file system, such as ext4.
+	FileSystem    string `protobuf:"bytes,10,opt,name=fileSystem,json=file_system,proto3" json:"fileSystem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StorageStatus) Reset() {
 	*x = StorageStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[5]
+	mi := &file_agent_pb_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +535,7 @@ func (x *StorageStatus) String() string {
 func (*StorageStatus) ProtoMessage() {}
 
 func (x *StorageStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[5]
+	mi := &file_agent_pb_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +548,7 @@ func (x *StorageStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageStatus.ProtoReflect.Descriptor instead.
 func (*StorageStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StorageStatus) GetName() string {
@@ -511,6 +614,13 @@ func (x *StorageStatus) GetFloorInodes() int64 {
 	return 0
 }
 
+func (x *StorageStatus) GetFileSystem() string {
+	if x != nil {
+		return x.FileSystem
+	}
+	return ""
+}
+
 type QueueStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Info  *QueueInfo             `protobuf:"bytes,1,opt,name=info,proto3" json:"info,omitempty"`
@@ -527,7 +637,7 @@ type QueueStatus struct {
 
 func (x *QueueStatus) Reset() {
 	*x = QueueStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[6]
+	mi := &file_agent_pb_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +649,7 @@ func (x *QueueStatus) String() string {
 func (*QueueStatus) ProtoMessage() {}
 
 func (x *QueueStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[6]
+	mi := &file_agent_pb_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +662,7 @@ func (x *QueueStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
 func (*QueueStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QueueStatus) GetInfo() *QueueInfo {
@@ -622,7 +732,7 @@ type PartitionStatus struct {
 
 func (x *PartitionStatus) Reset() {
 	*x = PartitionStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[7]
+	mi := &file_agent_pb_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +744,7 @@ func (x *PartitionStatus) String() string {
 func (*PartitionStatus) ProtoMessage() {}
 
 func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[7]
+	mi := &file_agent_pb_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +757,7 @@ func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionStatus.ProtoReflect.Descriptor instead.
 func (*PartitionStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PartitionStatus) GetPartition() int32 {
@@ -760,7 +870,7 @@ type Ledger struct {
 
 func (x *Ledger) Reset() {
 	*x = Ledger{}
-	mi := &file_agent_pb_agent_proto_msgTypes[8]
+	mi := &file_agent_pb_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +882,7 @@ func (x *Ledger) String() string {
 func (*Ledger) ProtoMessage() {}
 
 func (x *Ledger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[8]
+	mi := &file_agent_pb_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +895,7 @@ func (x *Ledger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ledger.ProtoReflect.Descriptor instead.
 func (*Ledger) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ledger) GetProduced() uint64 {
@@ -888,19 +998,21 @@ func (x *Ledger) GetLapsed() uint64 {
 
 // Usage is what a partition occupies and has cost since it was opened.
 type Usage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	DiskBytes     int64                  `protobuf:"varint,1,opt,name=diskBytes,json=disk_bytes,proto3" json:"diskBytes,omitempty"`
-	WrittenBytes  int64                  `protobuf:"varint,2,opt,name=writtenBytes,json=written_bytes,proto3" json:"writtenBytes,omitempty"`
-	Syncs         int64                  `protobuf:"varint,3,opt,name=syncs,proto3" json:"syncs,omitempty"`
-	Segments      int32                  `protobuf:"varint,4,opt,name=segments,proto3" json:"segments,omitempty"`
-	OpenSegments  int32                  `protobuf:"varint,5,opt,name=openSegments,json=open_segments,proto3" json:"openSegments,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	DiskBytes    int64                  `protobuf:"varint,1,opt,name=diskBytes,json=disk_bytes,proto3" json:"diskBytes,omitempty"`
+	WrittenBytes int64                  `protobuf:"varint,2,opt,name=writtenBytes,json=written_bytes,proto3" json:"writtenBytes,omitempty"`
+	Syncs        int64                  `protobuf:"varint,3,opt,name=syncs,proto3" json:"syncs,omitempty"`
+	Segments     int32                  `protobuf:"varint,4,opt,name=segments,proto3" json:"segments,omitempty"`
+	OpenSegments int32                  `protobuf:"varint,5,opt,name=openSegments,json=open_segments,proto3" json:"openSegments,omitempty"`
+	// Payloads that came in since the partition was opened.
+	PayloadBytes  int64 `protobuf:"varint,6,opt,name=payloadBytes,json=payload_bytes,proto3" json:"payloadBytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_agent_pb_agent_proto_msgTypes[9]
+	mi := &file_agent_pb_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1024,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[9]
+	mi := &file_agent_pb_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1037,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Usage) GetDiskBytes() int64 {
@@ -963,6 +1075,13 @@ func (x *Usage) GetOpenSegments() int32 {
 	return 0
 }
 
+func (x *Usage) GetPayloadBytes() int64 {
+	if x != nil {
+		return x.PayloadBytes
+	}
+	return 0
+}
+
 type AgentAuditRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all queues.
@@ -973,7 +1092,7 @@ type AgentAuditRequest struct {
 
 func (x *AgentAuditRequest) Reset() {
 	*x = AgentAuditRequest{}
-	mi := &file_agent_pb_agent_proto_msgTypes[10]
+	mi := &file_agent_pb_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1104,7 @@ func (x *AgentAuditRequest) String() string {
 func (*AgentAuditRequest) ProtoMessage() {}
 
 func (x *AgentAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[10]
+	mi := &file_agent_pb_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1117,7 @@ func (x *AgentAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentAuditRequest.ProtoReflect.Descriptor instead.
 func (*AgentAuditRequest) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AgentAuditRequest) GetQueueName() string {
@@ -1018,7 +1137,7 @@ type AgentAuditResponse struct {
 
 func (x *AgentAuditResponse) Reset() {
 	*x = AgentAuditResponse{}
-	mi := &file_agent_pb_agent_proto_msgTypes[11]
+	mi := &file_agent_pb_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1149,7 @@ func (x *AgentAuditResponse) String() string {
 func (*AgentAuditResponse) ProtoMessage() {}
 
 func (x *AgentAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[11]
+	mi := &file_agent_pb_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1162,7 @@ func (x *AgentAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentAuditResponse.ProtoReflect.Descriptor instead.
 func (*AgentAuditResponse) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentAuditResponse) GetPartitions() []*PartitionAudit {
@@ -1076,7 +1195,7 @@ type PartitionAudit struct {
 
 func (x *PartitionAudit) Reset() {
 	*x = PartitionAudit{}
-	mi := &file_agent_pb_agent_proto_msgTypes[12]
+	mi := &file_agent_pb_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1207,7 @@ func (x *PartitionAudit) String() string {
 func (*PartitionAudit) ProtoMessage() {}
 
 func (x *PartitionAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[12]
+	mi := &file_agent_pb_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1220,7 @@ func (x *PartitionAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionAudit.ProtoReflect.Descriptor instead.
 func (*PartitionAudit) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PartitionAudit) GetQueueName() string {
@@ -1179,7 +1298,7 @@ var File_agent_pb_agent_proto protoreflect.FileDescriptor
 const file_agent_pb_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x14agent/pb/agent.proto\x12\x0fqueratoredge.v1\x1a\x15agent/pb/queues.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
-	"\x12AgentStatusRequest\"\xa2\x04\n" +
+	"\x12AgentStatusRequest\"\x8a\x05\n" +
 	"\x13AgentStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x129\n" +
@@ -1194,7 +1313,14 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\bstorages\x18\n" +
 	" \x03(\v2\x1e.queratoredge.v1.StorageStatusR\bstorages\x124\n" +
 	"\x06queues\x18\v \x03(\v2\x1c.queratoredge.v1.QueueStatusR\x06queues\x12/\n" +
-	"\x06ledger\x18\f \x01(\v2\x17.queratoredge.v1.LedgerR\x06ledger\"\xd2\x01\n" +
+	"\x06ledger\x18\f \x01(\v2\x17.queratoredge.v1.LedgerR\x06ledger\x124\n" +
+	"\bproblems\x18\x14 \x03(\v2\x18.queratoredge.v1.ProblemR\bproblems\x120\n" +
+	"\x12deviceWrittenBytes\x18\x15 \x01(\x03R\x14device_written_bytes\"a\n" +
+	"\aProblem\x12\x18\n" +
+	"\afailing\x18\x01 \x01(\bR\afailing\x12\x14\n" +
+	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x12\n" +
+	"\x04hint\x18\x04 \x01(\tR\x04hint\"\xd2\x01\n" +
 	"\fMemoryStatus\x12\x1f\n" +
 	"\n" +
 	"limitBytes\x18\x01 \x01(\x03R\vlimit_bytes\x12\x1d\n" +
@@ -1205,11 +1331,12 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\x12inFlightLimitBytes\x18\x05 \x01(\x03R\x15in_flight_limit_bytes\"<\n" +
 	"\x10ConnectionStatus\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\x05R\x04open\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"i\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"\x81\x01\n" +
 	"\vClockStatus\x12,\n" +
 	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x18\n" +
 	"\atrusted\x18\x02 \x01(\bR\atrusted\x12\x12\n" +
-	"\x04boot\x18\x03 \x01(\tR\x04boot\"\x8c\x02\n" +
+	"\x04boot\x18\x03 \x01(\tR\x04boot\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xad\x02\n" +
 	"\rStorageStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -1223,7 +1350,10 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\afailure\x18\a \x01(\tR\afailure\x12\x1f\n" +
 	"\n" +
 	"freeInodes\x18\b \x01(\x03R\vfree_inodes\x12!\n" +
-	"\vfloorInodes\x18\t \x01(\x03R\ffloor_inodes\"\xf3\x01\n" +
+	"\vfloorInodes\x18\t \x01(\x03R\ffloor_inodes\x12\x1f\n" +
+	"\n" +
+	"fileSystem\x18\n" +
+	" \x01(\tR\vfile_system\"\xf3\x01\n" +
 	"\vQueueStatus\x12.\n" +
 	"\x04info\x18\x01 \x01(\v2\x1a.queratoredge.v1.QueueInfoR\x04info\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12#\n" +
@@ -1263,14 +1393,15 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\bmovedOut\x18\v \x01(\x04R\tmoved_out\x12\x16\n" +
 	"\x06leases\x18\f \x01(\x04R\x06leases\x12\x18\n" +
 	"\aretries\x18\r \x01(\x04R\aretries\x12\x16\n" +
-	"\x06lapsed\x18\x0e \x01(\x04R\x06lapsed\"\xa2\x01\n" +
+	"\x06lapsed\x18\x0e \x01(\x04R\x06lapsed\"\xc7\x01\n" +
 	"\x05Usage\x12\x1d\n" +
 	"\tdiskBytes\x18\x01 \x01(\x03R\n" +
 	"disk_bytes\x12#\n" +
 	"\fwrittenBytes\x18\x02 \x01(\x03R\rwritten_bytes\x12\x14\n" +
 	"\x05syncs\x18\x03 \x01(\x03R\x05syncs\x12\x1a\n" +
 	"\bsegments\x18\x04 \x01(\x05R\bsegments\x12#\n" +
-	"\fopenSegments\x18\x05 \x01(\x05R\ropen_segments\"2\n" +
+	"\fopenSegments\x18\x05 \x01(\x05R\ropen_segments\x12#\n" +
+	"\fpayloadBytes\x18\x06 \x01(\x03R\rpayload_bytes\"2\n" +
 	"\x11AgentAuditRequest\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\"U\n" +
@@ -1304,44 +1435,46 @@ func file_agent_pb_agent_proto_rawDescGZIP() []byte {
 	return file_agent_pb_agent_proto_rawDescData
 }
 
-var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_agent_pb_agent_proto_goTypes = []any{
 	(*AgentStatusRequest)(nil),    // 0: queratoredge.v1.AgentStatusRequest
 	(*AgentStatusResponse)(nil),   // 1: queratoredge.v1.AgentStatusResponse
-	(*MemoryStatus)(nil),          // 2: queratoredge.v1.MemoryStatus
-	(*ConnectionStatus)(nil),      // 3: queratoredge.v1.ConnectionStatus
-	(*ClockStatus)(nil),           // 4: queratoredge.v1.ClockStatus
-	(*StorageStatus)(nil),         // 5: queratoredge.v1.StorageStatus
-	(*QueueStatus)(nil),           // 6: queratoredge.v1.QueueStatus
-	(*PartitionStatus)(nil),       // 7: queratoredge.v1.PartitionStatus
-	(*Ledger)(nil),                // 8: queratoredge.v1.Ledger
-	(*Usage)(nil),                 // 9: queratoredge.v1.Usage
-	(*AgentAuditRequest)(nil),     // 10: queratoredge.v1.AgentAuditRequest
-	(*AgentAuditResponse)(nil),    // 11: queratoredge.v1.AgentAuditResponse
-	(*PartitionAudit)(nil),        // 12: queratoredge.v1.PartitionAudit
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*QueueInfo)(nil),             // 14: queratoredge.v1.QueueInfo
+	(*Problem)(nil),               // 2: queratoredge.v1.Problem
+	(*MemoryStatus)(nil),          // 3: queratoredge.v1.MemoryStatus
+	(*ConnectionStatus)(nil),      // 4: queratoredge.v1.ConnectionStatus
+	(*ClockStatus)(nil),           // 5: queratoredge.v1.ClockStatus
+	(*StorageStatus)(nil),         // 6: queratoredge.v1.StorageStatus
+	(*QueueStatus)(nil),           // 7: queratoredge.v1.QueueStatus
+	(*PartitionStatus)(nil),       // 8: queratoredge.v1.PartitionStatus
+	(*Ledger)(nil),                // 9: queratoredge.v1.Ledger
+	(*Usage)(nil),                 // 10: queratoredge.v1.Usage
+	(*AgentAuditRequest)(nil),     // 11: queratoredge.v1.AgentAuditRequest
+	(*AgentAuditResponse)(nil),    // 12: queratoredge.v1.AgentAuditResponse
+	(*PartitionAudit)(nil),        // 13: queratoredge.v1.PartitionAudit
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*QueueInfo)(nil),             // 15: queratoredge.v1.QueueInfo
 }
 var file_agent_pb_agent_proto_depIdxs = []int32{
-	13, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
-	2,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
-	3,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
-	4,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
-	5,  // 4: queratoredge.v1.AgentStatusResponse.storages:type_name -> queratoredge.v1.StorageStatus
-	6,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
-	8,  // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
-	13, // 7: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
-	14, // 8: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
-	7,  // 9: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
-	8,  // 10: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
-	9,  // 11: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
-	12, // 12: queratoredge.v1.AgentAuditResponse.partitions:type_name -> queratoredge.v1.PartitionAudit
-	8,  // 13: queratoredge.v1.PartitionAudit.ledger:type_name -> queratoredge.v1.Ledger
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
+	3,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
+	4,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
+	5,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
+	6,  // 4: queratoredge.v1.AgentStatusResponse.storages:type_name -> queratoredge.v1.StorageStatus
+	7,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
+	9,  // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
+	2,  // 7: queratoredge.v1.AgentStatusResponse.problems:type_name -> queratoredge.v1.Problem
+	14, // 8: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
+	15, // 9: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
+	8,  // 10: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
+	9,  // 11: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
+	10, // 12: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
+	13, // 13: queratoredge.v1.AgentAuditResponse.partitions:type_name -> queratoredge.v1.PartitionAudit
+	9,  // 14: queratoredge.v1.PartitionAudit.ledger:type_name -> queratoredge.v1.Ledger
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_agent_pb_agent_proto_init() }
@@ -1356,7 +1489,7 @@ func file_agent_pb_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_pb_agent_proto_rawDesc), len(file_agent_pb_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

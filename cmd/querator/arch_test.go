@@ -388,17 +388,16 @@ func words(name string) []string {
 // and trust on every device; it is added here by a change that says why.
 func TestDirectDependencies(t *testing.T) {
 	chosen := []string{
-		"github.com/BurntSushi/toml",         // the configuration
-		"github.com/VictoriaMetrics/metrics", // /metrics
-		"github.com/anishathalye/porcupine",  // tests: linearizability
-		"github.com/cespare/xxhash/v2",       // badgerstore: checksums
-		"github.com/dgraph-io/badger/v4",     // badgerstore
-		"github.com/klauspost/compress",      // badgerstore: S2
-		"github.com/rs/zerolog",              // the agent's log
-		"github.com/spf13/cobra",             // the command line
-		"go.yaml.in/yaml/v3",                 // tests: the OpenAPI description
-		"golang.org/x/sys",                   // peer credentials, terminals
-		"google.golang.org/protobuf",         // the API's second format
+		"github.com/BurntSushi/toml",        // the configuration
+		"github.com/anishathalye/porcupine", // tests: linearizability
+		"github.com/cespare/xxhash/v2",      // badgerstore: checksums
+		"github.com/dgraph-io/badger/v4",    // badgerstore
+		"github.com/klauspost/compress",     // badgerstore: S2
+		"github.com/rs/zerolog",             // the agent's log
+		"github.com/spf13/cobra",            // the command line
+		"go.yaml.in/yaml/v3",                // tests: the OpenAPI description
+		"golang.org/x/sys",                  // peer credentials, terminals
+		"google.golang.org/protobuf",        // the API's second format
 	}
 	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {

@@ -10,21 +10,6 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-func TestDiskSize(t *testing.T) {
-	dir := t.TempDir()
-	d, err := diskOf(dir)
-	if err != nil || d.total <= 0 || d.free > d.total {
-		t.Fatalf("%+v, %v", d, err)
-	}
-	// A directory that is made later is on the file system of the one above.
-	if got := diskSize(filepath.Join(dir, "a", "b", "c")); got != d.total {
-		t.Errorf("of a directory that is not there: %d, want %d", got, d.total)
-	}
-	if _, err := diskOf(filepath.Join(dir, "a")); err == nil {
-		t.Error("no error for a directory that is not there")
-	}
-}
-
 func TestStatusShowsTheFloor(t *testing.T) {
 	cfg := config.Default()
 	dir := t.TempDir()
