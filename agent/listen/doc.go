@@ -12,5 +12,8 @@
 // removal, for some microseconds; one of them is then not reachable. The lock of the data directory keeps
 // two agents off the same data in any case.
 //
+// Under a service manager the socket comes from there, listening and with its rights (Inherit). It outlives the
+// agent: who connects while none runs waits in the kernel for the next one.
+//
 // Linux only (SO_PEERCRED).
 package listen

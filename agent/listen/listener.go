@@ -12,7 +12,7 @@ import (
 type Listener struct {
 	inner *net.UnixListener
 	path  string
-	own   os.FileInfo // The file of the socket, to remove that and no other.
+	own   os.FileInfo // The file of the socket, to remove that and no other; nil leaves it to its owner.
 
 	slots     chan struct{} // One for each open connection.
 	done      chan struct{} // Closed by Close, for an Accept that waits for a slot.
@@ -40,11 +40,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 // Addr returns the path of the socket as a *net.UnixAddr.
 func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// Close stops accepting and removes the socket, unless something else is at its path by now. Connections that
-// were accepted stay open. Further calls return the same error.
+// Close stops accepting and removes the socket, unless something else is at its path by now, or it was inherited:
+// then those who connect from now on wait for the next process. Connections that were accepted stay open. Further
+// calls return the same error.
 func (l *Listener) Close() error {
 	l.closeOnce.Do(func() {
 		close(l.done)
+		if l.own == nil {
+			l.closeErr = l.inner.Close()
+			return
+		}
 		// Removed first: while the socket is open its inode cannot be given to another file.
 		l.closeErr = errors.Join(removeSame(l.path, l.own), l.inner.Close())
 	})

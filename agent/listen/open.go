@@ -79,15 +79,19 @@ func Open(o Options) (*Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Listener{
-			inner: inner,
-			path:  o.Path,
-			own:   own,
-			slots: make(chan struct{}, o.MaxConns),
-			done:  make(chan struct{}),
-		}, nil
+		return newListener(inner, own, o), nil
 	}
 	return nil, fmt.Errorf("%w: %s changed while it was being made; is another agent starting again and again?", ErrInUse, o.Path)
+}
+
+func newListener(inner *net.UnixListener, own os.FileInfo, o Options) *Listener {
+	return &Listener{
+		inner: inner,
+		path:  o.Path,
+		own:   own,
+		slots: make(chan struct{}, o.MaxConns),
+		done:  make(chan struct{}),
+	}
 }
 
 func checkPath(path string) error {

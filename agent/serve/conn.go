@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-// conn is a connection. It belongs to its goroutine (serve), but for busy, which
-// the server's lock guards.
+// conn is a connection. It belongs to its goroutine (serve), but for busy and
+// answered, which the server's lock guards.
 type conn struct {
-	s    *Server
-	nc   net.Conn
-	in   *limited
-	r    *bufio.Reader
-	out  []byte // of replies; at most keepOut is kept between them
-	busy bool
+	s        *Server
+	nc       net.Conn
+	in       *limited
+	r        *bufio.Reader
+	out      []byte // of replies; at most keepOut is kept between them
+	busy     bool
+	answered bool // a reply was given
 }
 
 const (

@@ -36,7 +36,7 @@ func (w *response) WriteHeader(code int) {
 		return
 	}
 	w.begun = true
-	w.close = w.req.Close || w.req.ProtoMinor == 0 || w.header.Get("Connection") == "close"
+	w.close = w.req.Close || w.req.ProtoMinor == 0 || w.header.Get("Connection") == "close" || w.c.s.draining.Load()
 	length := w.header.Get("Content-Length")
 	n, err := strconv.ParseInt(length, 10, 64)
 	switch {

@@ -306,3 +306,57 @@ func TestShutdownLetsRepliesFinish(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// While the server drains nobody who is there loses a request: what is under way is answered, and so is the first
+// request of a connection that had none. What comes after the reply goes to the next server.
+func TestDrain(t *testing.T) {
+	begun, release := make(chan struct{}, 2), make(chan struct{})
+	s := &serve.Server{}
+	path := serving(t, s, func(w http.ResponseWriter, _ *http.Request) {
+		begun <- struct{}{}
+		<-release
+		w.WriteHeader(200)
+	})
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	fresh, freshReader := dial(t, path)
+	busy, busyReader := dial(t, path)
+	send(t, busy, request)
+	<-begun
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(t.Context()) }()
+	for c, err := net.Dial("unix", path); err == nil; c, err = net.Dial("unix", path) {
+		c.Close() // Until the listener is closed.
+	}
+	send(t, fresh, request)
+	<-begun
+	close(release)
+	for _, r := range []*bufio.Reader{busyReader, freshReader} {
+		if got, _ := answer(t, r); got.code != 200 || !got.close {
+			t.Errorf("got %+v, want 200 and the end of the connection", got)
+		}
+		ended(t, r)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDrainEndsIdleConnections(t *testing.T) {
+	s := &serve.Server{}
+	path := serving(t, s, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
+	_, silent := dial(t, path) // Accepted before the next one is.
+	c, r := dial(t, path)
+	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	answer(t, r)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	// The one that never asked is waited for; whoever shuts down then ends it.
+	if err := s.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drain: %v", err)
+	}
+	ended(t, r)
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	ended(t, silent)
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,28 +29,33 @@ type Server struct {
 	// ErrorLog gets what goes wrong with clients; nil drops it.
 	ErrorLog *log.Logger
 
+	// draining: nothing is accepted, and every connection ends with its reply.
+	draining atomic.Bool
+
 	mu        sync.Mutex
-	closing   bool
+	closing   bool // no request is taken any more
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{} // bounded by the listener
+	accepts   sync.WaitGroup     // calls of Serve
 	wg        sync.WaitGroup     // connections
 }
 
 const defaultMaxHeader = 16 << 10
 
-// Serve accepts connections until Shutdown or Close, and returns
+// Serve accepts connections until Drain, Shutdown or Close, and returns
 // http.ErrServerClosed then, else why the listener failed.
 func (s *Server) Serve(l net.Listener) error {
 	if !s.add(l) {
 		return errors.Join(http.ErrServerClosed, l.Close())
 	}
+	defer s.accepts.Done()
 	for wait := time.Duration(0); ; {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
 			wait = 0
 			s.start(nc)
-		case s.isClosing():
+		case s.draining.Load():
 			return http.ErrServerClosed
 		case isTemporary(err):
 			// Out of file descriptors, mostly: some will come back.
@@ -71,20 +77,15 @@ func isTemporary(err error) bool {
 func (s *Server) add(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.draining.Load() {
 		return false
 	}
+	s.accepts.Add(1)
 	if s.listeners == nil {
 		s.listeners, s.conns = make(map[net.Listener]struct{}), make(map[*conn]struct{})
 	}
 	s.listeners[l] = struct{}{}
 	return true
-}
-
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
 }
 
 // start serves a connection in a goroutine of its own, which Shutdown waits for.
@@ -117,40 +118,66 @@ func (s *Server) forget(c *conn) {
 }
 
 // setBusy notes whether a request is under way on c. It returns false when the
-// server is closing: then no further request is taken.
+// connection is to end: when the server drains that is after a first request.
 func (s *Server) setBusy(c *conn, busy bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.busy = busy
-	return !s.closing
+	if !busy {
+		c.answered = true
+	}
+	return !s.closing && !(s.draining.Load() && c.answered)
+}
+
+// Drain stops accepting and waits until the clients that are there have their
+// replies, or for ctx. A connection without a request under way ends at once if
+// it had one before; if not, its first request is still served. Shutdown or Close
+// has to follow.
+func (s *Server) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	err := s.stopAccepting(func(c *conn) bool { return !c.busy && c.answered })
+	s.mu.Unlock()
+	s.accepts.Wait() // A connection that was just accepted counts.
+	return errors.Join(err, s.wait(ctx))
 }
 
 // Shutdown closes the listeners and the connections that have no request under
 // way, and waits until the others are done, or for ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.stopAccepting(func(c *conn) bool { return !c.busy })
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return err
-	case <-ctx.Done():
-		return errors.Join(err, context.Cause(ctx))
-	}
+	return errors.Join(s.stop(func(c *conn) bool { return !c.busy }), s.wait(ctx))
 }
 
 // Close closes everything at once, and waits for the handlers to notice.
 func (s *Server) Close() error {
-	err := s.stopAccepting(func(*conn) bool { return true })
+	err := s.stop(func(*conn) bool { return true })
 	s.wg.Wait()
 	return err
 }
 
-// stopAccepting closes the listeners and the connections that cut says yes to.
-func (s *Server) stopAccepting(cut func(c *conn) bool) error {
+// wait waits for all connections to end, or for ctx.
+func (s *Server) wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stop takes no request any more and closes the connections that cut says yes to.
+func (s *Server) stop(cut func(c *conn) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
+	return s.stopAccepting(cut)
+}
+
+// stopAccepting closes the listeners and the connections that cut says yes to.
+// The caller holds the lock.
+func (s *Server) stopAccepting(cut func(c *conn) bool) error {
+	s.draining.Store(true)
 	var errs []error
 	for l := range s.listeners {
 		errs = append(errs, l.Close())
