@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/listen"
 	"github.com/kapetan-io/querator-edge/agent/serve"
+	"github.com/kapetan-io/querator-edge/agent/systemd"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
@@ -27,16 +29,26 @@ type Options struct {
 	// Stdout gets the few lines for a person that starts the agent by hand, nil
 	// for none; Stderr gets the log.
 	Stdout, Stderr io.Writer
-	// Console says that a person reads Stderr.
-	Console bool
+	// Console says that a person reads Stderr, Journal that the journal does.
+	Console, Journal bool
+	// Socket is a socket that listens already, nil to make that of the
+	// configuration. Run closes it.
+	Socket *os.File
+	// Systemd is told how things are; nil is nobody.
+	Systemd *systemd.Notifier
+	// Reload reads the configuration again; it is called by Run for each value of
+	// Reloads. Reloads may be nil.
+	Reload  func() (*config.Loaded, error)
+	Reloads <-chan os.Signal
 }
 
 // Agent is a running agent. Run makes it.
 type Agent struct {
-	cfg     *config.Config
-	files   []string
+	cfg     *config.Config // as it was at the start
+	files   atomic.Pointer[[]string]
 	version string
 	log     zerolog.Logger
+	level   logLevel
 	clock   queue.Clock
 	trust   *trust
 	stores  *stores
@@ -46,19 +58,34 @@ type Agent struct {
 
 	collector *collector
 	conns     atomic.Int64
+
+	// Those belong to Run's goroutine; a reload changes them.
+	shutdown config.Shutdown
+	settings map[string]config.Setting // what is in effect
 }
 
 // Run runs an agent until ctx ends, and returns nil when it has ended in order.
 // The error Is config.ErrConfig, listen.ErrPath, listen.ErrInUse or a kind of
 // package queue when the agent could not start.
 func Run(ctx context.Context, o Options) error {
-	cfg := &o.Config.Config
+	cfg := o.Config.Config
 	a := &Agent{
-		cfg: cfg, files: o.Config.Files, version: o.Version, started: time.Now(),
-		log: newLog(cfg, o.Stderr, o.Console),
+		cfg: &cfg, version: o.Version, started: time.Now(), shutdown: cfg.Shutdown, settings: settingsOf(o.Config),
+	}
+	a.files.Store(&o.Config.Files)
+	a.log = newLog(&cfg, o.Stderr, o.Console, o.Journal, &a.level)
+	var ln *listen.Listener
+	if o.Socket != nil {
+		var err error
+		if ln, err = a.inherit(&o); err != nil {
+			return err
+		}
+		defer ln.Close() // It may be closed by then.
 	}
 	limitMemory(int64(cfg.MemoryLimit))
+	stopStarting := starting(o.Systemd, a.log, cfg.DataDir)
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		stopStarting()
 		return &queue.Error{Kind: queue.ErrUnavailable, Op: "open", Err: err,
 			Msg:  fmt.Sprintf("the data directory %s cannot be made", cfg.DataDir),
 			Hint: "give it to the user of the agent, or choose another with --data-dir"}
@@ -66,27 +93,50 @@ func Run(ctx context.Context, o Options) error {
 	seen := newLastSeen(cfg.DataDir)
 	a.trust = newTrust(cfg.Clock.Trust, seen.at)
 	a.clock = queue.SystemClock(a.trust.holds)
-	stores, err := openStores(cfg, a.clock, a.storeEvents())
+	stores, err := openStores(&cfg, a.clock, a.storeEvents())
 	if err != nil {
+		stopStarting()
 		return err
 	}
 	a.stores = stores
-	err = a.serve(ctx, o, seen)
+	ln, err = a.open(ctx, ln)
+	stopStarting()
+	if err == nil {
+		err = a.serve(ctx, &o, ln, seen)
+	}
 	return errors.Join(err, stores.close())
 }
 
-// serve runs the engine and the API on open stores.
-func (a *Agent) serve(ctx context.Context, o Options, seen *lastSeen) error {
+// inherit takes the socket over that the service manager made.
+func (a *Agent) inherit(o *Options) (*listen.Listener, error) {
+	ln, err := listen.Inherit(o.Socket, a.cfg.Limits.MaxConnections)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range []string{"socket.path", "socket.mode", "socket.group"} {
+		at := o.Config.Origin(key)
+		if at != config.OriginDefault && (key != "socket.path" || a.cfg.Socket.Path != ln.Addr().String()) {
+			a.log.Warn().Str("setting", key).Str("from", at).Str("socket", ln.Addr().String()).
+				Msg("not used: the socket comes from the service manager; change its socket unit")
+		}
+	}
+	a.cfg.Socket.Path = ln.Addr().String()
+	return ln, nil
+}
+
+// open makes the engine and the API on open stores, and the socket if there is
+// none.
+func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener, error) {
 	service, err := queue.Open(ctx, queue.Config{
 		Meta: a.stores.meta, Storages: a.stores.named, Clock: a.clock,
 		Limits: engineLimits(a.cfg), Events: a.engineEvents(),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a.service, a.collector = service, newCollector(service, a.cfg.Metrics.MaxQueues)
-	if err := a.createQueues(ctx); err != nil {
-		return errors.Join(err, a.stopEngine())
+	if err := a.createQueues(ctx, a.cfg); err != nil {
+		return nil, errors.Join(err, a.stopEngine())
 	}
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
@@ -94,36 +144,66 @@ func (a *Agent) serve(ctx context.Context, o Options, seen *lastSeen) error {
 		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems,
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },
 	})
-	ln, err := listen.Open(listen.Options{
+	if ln != nil {
+		return ln, nil
+	}
+	ln, err = listen.Open(listen.Options{
 		Path: a.cfg.Socket.Path, Mode: a.cfg.Socket.Mode, Group: a.cfg.Socket.Group,
 		MaxConns: a.cfg.Limits.MaxConnections,
 	})
 	if err != nil {
-		return errors.Join(err, a.stopEngine())
+		return nil, errors.Join(err, a.stopEngine())
 	}
+	return ln, nil
+}
+
+// serve serves the API until ctx ends, and ends the engine.
+func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen *lastSeen) error {
 	server := a.newServer()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
-	keeper := make(chan struct{})
-	keepCtx, stopKeeper := context.WithCancel(context.Background())
-	go func() { defer close(keeper); seen.keep(keepCtx) }()
+	beside, stopBeside := context.WithCancel(context.Background())
+	var side sync.WaitGroup
+	side.Go(func() { seen.keep(beside) })
 
 	a.log.Info().Str("version", a.version).Str("socket", a.cfg.Socket.Path).Str("data", a.cfg.DataDir).
 		Str("memory-limit", a.cfg.MemoryLimit.String()).Msg("ready")
+	a.told(o.Systemd.Ready(a.statusText()))
+	watch := &supervisor{notify: o.Systemd, log: a.log, probe: newProber(a.cfg, a.service.Probe).probe, status: a.statusText}
+	side.Go(func() { watch.run(beside) })
 	if o.Stdout != nil {
 		fmt.Fprint(o.Stdout, banner(a.cfg))
 	}
-	select {
-	case <-ctx.Done():
-		err = nil
-	case err = <-served:
-		err = fmt.Errorf("the socket %s cannot be served: %w", a.cfg.Socket.Path, err)
-	}
+	err := a.untilEnd(ctx, o, served)
 	a.log.Info().Msg("shutting down")
+	stopBeside()
+	a.told(o.Systemd.Stopping("shutting down", 3*a.shutdown.Timeout+drainTimeout))
+	a.drain(server)
 	err = errors.Join(err, a.stopEngine(), a.stopServer(server))
-	stopKeeper()
-	<-keeper
+	side.Wait()
 	return err
+}
+
+// untilEnd reloads the configuration when asked to, until ctx ends or the socket
+// fails.
+func (a *Agent) untilEnd(ctx context.Context, o *Options, served <-chan error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-served:
+			return fmt.Errorf("the socket %s cannot be served: %w", a.cfg.Socket.Path, err)
+		case <-o.Reloads:
+			a.reload(ctx, o)
+		}
+	}
+}
+
+// told logs that the service manager could not be told something.
+func (a *Agent) told(err error) {
+	if err != nil {
+		a.log.Warn().Err(err).Send()
+	}
 }
 
 // newServer returns the HTTP server. What a client may take of time for a body
@@ -139,19 +219,35 @@ func (a *Agent) newServer() *serve.Server {
 	}
 }
 
+// drainTimeout is how long the clients that are there may take for a last answer
+// before the engine stops. It is more than a commit takes on most cards; leases
+// that wait for items wait for all of it.
+const drainTimeout = 500 * time.Millisecond
+
+// drain stops accepting, and gives those who are there a moment: what they asked
+// is answered as usual and not refused. Who connects from now on waits for the
+// next agent, if the socket is the service manager's.
+func (a *Agent) drain(server *serve.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := server.Drain(ctx); err != nil {
+		a.log.Debug().Err(err).Msg("some clients are refused")
+	}
+}
+
 // stopEngine answers all that waits and closes the partitions.
 func (a *Agent) stopEngine() error {
-	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Shutdown.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), a.shutdown.Timeout)
 	defer cancel()
 	if err := a.service.Shutdown(ctx); err != nil {
-		return fmt.Errorf("the partitions were not closed in %s: %w", a.cfg.Shutdown.Timeout, err)
+		return fmt.Errorf("the partitions were not closed in %s: %w", a.shutdown.Timeout, err)
 	}
 	return nil
 }
 
 // stopServer lets replies in progress be written, and closes what is left.
 func (a *Agent) stopServer(server *serve.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Shutdown.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), a.shutdown.Timeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		a.log.Warn().Err(err).Msg("connections were cut off")
@@ -160,12 +256,12 @@ func (a *Agent) stopServer(server *serve.Server) error {
 	return nil
 }
 
-// createQueues creates the queues of the configuration that are not there, dead
+// createQueues creates the queues of a configuration that are not there, dead
 // queues before those that name them.
-func (a *Agent) createQueues(ctx context.Context) error {
+func (a *Agent) createQueues(ctx context.Context, cfg *config.Config) error {
 	for _, withDead := range []bool{false, true} {
-		for i := range a.cfg.Queues {
-			c := &a.cfg.Queues[i]
+		for i := range cfg.Queues {
+			c := &cfg.Queues[i]
 			if (c.DeadQueue != "") != withDead {
 				continue
 			}

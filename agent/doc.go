@@ -6,7 +6,8 @@
 // Run owns all of them and returns when they have ended: the HTTP server with
 // one goroutine a connection (bounded by [limits] max-connections), the loops
 // of the partitions (package queue), the background work of the stores (package
-// badgerstore), and the keeper of the last time seen.
+// badgerstore), the keeper of the last time seen, and the supervisor, which feeds
+// the watchdog and tells the service manager how things are.
 //
 // # Start
 //
@@ -14,9 +15,13 @@
 // configuration created; then the socket appears, and /health answers 200.
 // Partitions open in the background; requests wait for theirs.
 //
+// A socket that was inherited from the service manager listens all the while, so
+// that clients wait instead of failing. SIGHUP reads the configuration again.
+//
 // # End
 //
-// The engine answers what waits ("queue is shutting down") and syncs; replies
+// Nothing more is accepted; who is there gets a moment for his answer. The engine
+// answers what waits ("queue is shutting down") and syncs; replies
 // in progress are written, at most [shutdown] timeout; the socket goes; the
 // stores close, the definitions of queues last.
 package agent

@@ -10,23 +10,45 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/systemd"
 	"github.com/kapetan-io/querator-edge/badgerstore"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// newLog returns the log: JSON, or lines for people on a terminal.
-func newLog(cfg *config.Config, w io.Writer, console bool) zerolog.Logger {
+// newLog returns the log: JSON, or lines for people on a terminal. In the journal
+// every line has its priority as well, which the journal takes off again. level
+// decides what is logged.
+func newLog(cfg *config.Config, w io.Writer, console, journal bool, level *logLevel) zerolog.Logger {
+	level.set(cfg.LogLevel)
 	if w == nil {
 		return zerolog.Nop()
 	}
 	if cfg.LogFormat == config.FormatConsole || cfg.LogFormat == config.FormatAuto && console {
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "" || !console}
 	}
-	level, err := zerolog.ParseLevel(cfg.LogLevel)
-	if err != nil {
-		level = zerolog.InfoLevel // The configuration was validated; this cannot be.
+	if journal {
+		w = journalWriter{w}
 	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+	return zerolog.New(w).Sample(level).With().Timestamp().Logger()
+}
+
+// journalWriter puts the priority of the journal before each line.
+type journalWriter struct{ io.Writer }
+
+// WriteLevel writes one line.
+func (w journalWriter) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	priority := systemd.PriorityInfo
+	switch level {
+	case zerolog.DebugLevel, zerolog.TraceLevel:
+		priority = systemd.PriorityDebug
+	case zerolog.WarnLevel:
+		priority = systemd.PriorityWarning
+	case zerolog.ErrorLevel, zerolog.FatalLevel, zerolog.PanicLevel:
+		priority = systemd.PriorityError
+	}
+	prefix := systemd.Prefix(priority)
+	n, err := w.Write(append([]byte(prefix), line...))
+	return max(0, n-len(prefix)), err
 }
 
 // newHTTPLog sends what the HTTP server has to say, which is about clients that

@@ -17,7 +17,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 		cfg := config.Default()
 		cfg.LogFormat = config.FormatJSON
 		var out bytes.Buffer
-		a := &Agent{log: newLog(&cfg, &out, false)}
+		a := &Agent{log: newLog(&cfg, &out, false, false, new(logLevel))}
 		events := a.engineEvents()
 		lines := func() string {
 			defer out.Reset()

@@ -20,7 +20,9 @@ func (a *Agent) status(_ context.Context, s *pb.AgentStatusResponse) {
 	s.StartedAt = timestamppb.New(a.started)
 	s.Uptime = time.Since(a.started).Truncate(time.Millisecond).String()
 	s.Listen = []string{a.cfg.Socket.Path}
-	s.ConfigFiles = a.files
+	if files := a.files.Load(); files != nil {
+		s.ConfigFiles = *files
+	}
 	s.Memory = &pb.MemoryStatus{
 		LimitBytes: int64(a.cfg.MemoryLimit), UsedBytes: runtimeMemory(), AnonymousBytes: anonymous(),
 	}

@@ -47,13 +47,15 @@ type partition struct {
 	routes  *routes
 	opening chan struct{} // one token for each partition that may open at a time
 	inbox   *inbox
-	deliver *budget // items that were leased and are not released; its limit may be 0
+	probes  chan chan<- *partition // whoever asks whether the loop comes round
+	deliver *budget                // items that were leased and are not released; its limit may be 0
 
 	// Written by the loop, read by anybody, to choose a partition.
 	ready     atomic.Int64
 	heldItems atomic.Int64
 	heldBytes atomic.Int64
 	failed    atomic.Pointer[Error]
+	isOpen    atomic.Bool // the store was opened and is not closed
 	// Written by whoever puts requests in, and by the loop when it has taken
 	// them: items on their way in, and items that leases in the inbox will take.
 	pending  atomic.Int64
@@ -95,6 +97,9 @@ func (p *partition) run(ctx context.Context) {
 			return
 		case <-p.inbox.wake:
 			p.gather(ctx)
+		case to := <-p.probes:
+			to <- p
+			continue
 		case <-timer.C:
 		}
 		reqs = p.take(reqs)
@@ -214,6 +219,7 @@ func (p *partition) adopt(ps PartitionStore) {
 	}
 	p.failed.Store(nil)
 	p.lastUsed, p.opened, p.payload = now.Mono, now.Mono, 0
+	p.isOpen.Store(true)
 	if damage := ps.Damage(); len(damage) > 0 {
 		if _, err := p.mend(damage); err != nil {
 			p.fail(err)
@@ -389,6 +395,12 @@ func (p *partition) report(err error) {
 
 // shut ends the loop: what waits is answered, the store is closed.
 func (p *partition) shut() {
+	p.isOpen.Store(false)
+	select {
+	case to := <-p.probes:
+		to <- p
+	default:
+	}
 	for _, r := range p.uncount(p.inbox.close()) {
 		p.taken(r)
 		p.reject(r, errQueueClosed())

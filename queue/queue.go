@@ -35,6 +35,7 @@ func newQueue(s *Service, d *Definition) *Queue {
 			key:     PartitionKey{Queue: d.Name, Partition: i, Tag: place.Tag},
 			storage: s.storage(place.Storage), clock: s.clock, limits: &s.limits, events: &s.cfg.Events,
 			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(), deliver: &s.deliver,
+			probes: make(chan chan<- *partition, 1),
 		}
 		p.ahead.budget = &s.ahead
 		if s.outbox != nil && s.outbox.forwards(d.Name) {

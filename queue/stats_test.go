@@ -55,6 +55,9 @@ func TestStatsAreNoUse(t *testing.T) {
 			if err != nil || s.Partitions[0].Ready != 2 || s.Partitions[0].Payload != 4 {
 				t.Fatalf("%+v, %v", s, err)
 			}
+			if err := svc.Probe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
 		synctest.Wait()
 		if n := storage.idle.Load(); n != 1 {

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kapetan-io/querator-edge/agent"
 	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/systemd"
 )
 
 func (e *env) agentCommand() *cobra.Command {
@@ -16,7 +19,8 @@ func (e *env) agentCommand() *cobra.Command {
 		Use:   "agent",
 		Short: "Keep the queues and serve them on a Unix socket",
 		Long: `Keep the queues and serve them on a Unix socket, until SIGTERM or SIGINT. It needs no configuration: without
---config, --data-dir and --socket everything is in the places of the user. Exits with 78 when the configuration,
+--config, --data-dir and --socket everything is in the places of the user. SIGHUP, unless the agent runs in a
+terminal, reads the configuration again and says what has to wait for a restart. Exits with 78 when the configuration,
 the directory or the socket has to be changed, and with 69 when another agent has it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -24,22 +28,41 @@ the directory or the socket has to be changed, and with 69 when another agent ha
 				return usagef("the agent takes --socket, not --endpoint")
 			}
 			flags.Socket = e.socket
-			loaded, err := config.LoadAgent(flags, e.paths())
+			load := func() (*config.Loaded, error) { return config.LoadAgent(flags, e.paths()) }
+			loaded, err := load()
 			if err != nil {
 				return err
 			}
-			return e.runAgent(cmd.Context(), e.version, loaded)
+			return e.runAgent(cmd.Context(), e.version, loaded, load)
 		},
 	}
 	agentFlags(cmd, &flags)
 	return cmd
 }
 
-// runAgent runs the agent of this process. Under systemd nobody reads standard output.
-func runAgent(ctx context.Context, version string, cfg *config.Loaded) error {
-	o := agent.Options{Config: cfg, Version: version, Stdout: os.Stdout, Stderr: os.Stderr, Console: isTerminal(os.Stderr)}
+// runAgent runs the agent of this process. Under systemd nobody reads standard output. SIGHUP reloads the
+// configuration, but where a person runs the agent: then it says that the terminal has gone.
+func runAgent(ctx context.Context, version string, cfg *config.Loaded, reload func() (*config.Loaded, error)) error {
+	socket, err := systemd.Socket(os.Getenv, socketName)
+	if err != nil {
+		return err
+	}
+	o := agent.Options{
+		Config: cfg, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
+		Console: isTerminal(os.Stderr), Journal: systemd.IsJournal(os.Getenv, os.Stderr),
+		Socket: socket, Systemd: systemd.NewNotifier(os.Getenv), Reload: reload,
+	}
 	if os.Getenv("INVOCATION_ID") != "" {
 		o.Stdout = nil
 	}
+	if !o.Console && !signal.Ignored(syscall.SIGHUP) {
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+		o.Reloads = hangups
+	}
 	return agent.Run(ctx, o)
 }
+
+// socketName is the FileDescriptorName= of the socket unit.
+const socketName = "api"

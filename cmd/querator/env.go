@@ -17,8 +17,9 @@ type env struct {
 	getenv         func(name string) string
 	watched        bool // a person looks at stderr
 	version        string
-	// runAgent is the agent itself; it returns when the context ends or the agent cannot go on.
-	runAgent func(ctx context.Context, version string, cfg *config.Loaded) error
+	// runAgent is the agent itself; it returns when the context ends or the agent cannot go on. reload reads the
+	// configuration again.
+	runAgent func(ctx context.Context, version string, cfg *config.Loaded, reload func() (*config.Loaded, error)) error
 
 	// The global flags.
 	socket, endpoint, output string

@@ -11,6 +11,7 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/listen"
+	"github.com/kapetan-io/querator-edge/agent/systemd"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
@@ -54,6 +55,7 @@ var exits = [...]struct {
 	{config.ErrConfig, exitConfig},
 	{listen.ErrInUse, exitUnavailable},
 	{listen.ErrPath, exitConfig},
+	{systemd.ErrSockets, exitConfig},
 	// What ends the agent before it has begun.
 	{queue.ErrLocked, exitUnavailable},
 	{queue.ErrFull, exitUnavailable},

@@ -77,7 +77,7 @@ func command(ctx context.Context, socket, stdin string, args ...string) result {
 		getenv: func(name string) string {
 			return map[string]string{"QUERATOR_SOCKET": socket, "HOME": "/nowhere"}[name]
 		},
-		runAgent: func(context.Context, string, *config.Loaded) error {
+		runAgent: func(context.Context, string, *config.Loaded, func() (*config.Loaded, error)) error {
 			return &client.Error{Message: "no agent in tests"}
 		},
 	}

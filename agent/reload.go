@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"github.com/kapetan-io/querator-edge/agent/config"
+)
+
+// liveSetting is a setting, or a table, that a reload puts into effect.
+type liveSetting struct {
+	// key is the dotted key, or that of the table or list that it is in.
+	key string
+	// apply takes the value over. It is called by Run's goroutine.
+	apply func(ctx context.Context, c *config.Config) error
+}
+
+// liveSettings are all of them. The rest needs a restart.
+func (a *Agent) liveSettings() []liveSetting {
+	return []liveSetting{
+		{"log-level", func(_ context.Context, c *config.Config) error {
+			a.level.set(c.LogLevel)
+			return nil
+		}},
+		{"shutdown", func(_ context.Context, c *config.Config) error {
+			a.shutdown = c.Shutdown
+			return nil
+		}},
+		{"queue", a.createQueues},
+	}
+}
+
+// reload reads the configuration again: it puts into effect what can change, and
+// names what has to wait for a restart. A configuration with mistakes changes
+// nothing.
+func (a *Agent) reload(ctx context.Context, o *Options) {
+	a.told(o.Systemd.Reloading("reading the configuration"))
+	status := a.reloadNow(ctx, o)
+	if status == "" {
+		status = a.statusText()
+	}
+	a.told(o.Systemd.Ready(status))
+}
+
+// reloadNow returns what is wrong, "" if nothing is.
+func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
+	loaded, err := o.Reload()
+	if err != nil {
+		a.log.Error().Err(err).Msg("the configuration was not reloaded; the agent goes on with the old one")
+		return "the new configuration has mistakes, see the log; going on with the old one"
+	}
+	values := settingsOf(loaded)
+	names, live := changedSettings(a.settings, values), a.liveSettings()
+	applied, waiting := []string{}, []string{}
+	for _, l := range live {
+		if !slices.ContainsFunc(names, l.has) {
+			continue
+		}
+		if err := l.apply(ctx, &loaded.Config); err != nil {
+			a.log.Error().Str("setting", l.key).Err(err).Msg("a setting was not put into effect")
+			continue
+		}
+		applied = append(applied, l.key)
+		maps.DeleteFunc(a.settings, func(name string, _ config.Setting) bool { return l.has(name) })
+	}
+	for _, name := range names {
+		isLive := func(l liveSetting) bool { return l.has(name) }
+		if !slices.ContainsFunc(live, isLive) {
+			waiting = append(waiting, name)
+		} else if value, ok := values[name]; ok {
+			a.settings[name] = value
+		}
+	}
+	a.files.Store(&loaded.Files)
+	a.log.Info().Strs("files", loaded.Files).Strs("changed", applied).Msg("the configuration was reloaded")
+	if len(waiting) == 0 {
+		return ""
+	}
+	a.log.Warn().Strs("settings", waiting).Msg("these settings have changed and wait for a restart of the agent")
+	return "waiting for a restart: " + strings.Join(waiting, ", ")
+}
+
+// has reports whether a setting is this one or below it.
+func (l liveSetting) has(name string) bool {
+	rest, ok := strings.CutPrefix(name, l.key)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// settingsOf returns all settings by their keys.
+func settingsOf(l *config.Loaded) map[string]config.Setting {
+	values := make(map[string]config.Setting)
+	for _, s := range l.Settings() {
+		values[s.Key] = s
+	}
+	return values
+}
+
+// changedSettings returns the keys of the values that differ, those that only one
+// of the two has included. A default that follows from another setting counts as
+// that setting.
+func changedSettings(before, after map[string]config.Setting) []string {
+	var names []string
+	for name, s := range after {
+		old, ok := before[name]
+		follows := old.Origin == config.OriginDefault && s.Origin == config.OriginDefault
+		if !ok || old.Value != s.Value && !follows {
+			names = append(names, name)
+		}
+	}
+	for name := range before {
+		if _, ok := after[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// logLevel lets through what is at least of a level, which can change.
+type logLevel struct{ least atomic.Int32 }
+
+func (l *logLevel) set(text string) {
+	level, err := zerolog.ParseLevel(text)
+	if err != nil {
+		level = zerolog.InfoLevel // The configuration was validated; this cannot be.
+	}
+	l.least.Store(int32(level))
+}
+
+// Sample is asked before a line is made.
+func (l *logLevel) Sample(level zerolog.Level) bool { return int32(level) >= l.least.Load() }

@@ -1,0 +1,89 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+)
+
+// Probe reports whether the commit path of every partition moves: each loop
+// comes round, which it does only between commits, and none has met an error that
+// it cannot go on after. It asks nothing of the flash, and keeps no partition
+// open that nobody uses. A partition that is still being opened does not count,
+// however often that has failed: Overview tells of it.
+//
+// It waits for commits under way, for as long as ctx; the error then names a
+// partition that hangs. One goroutine at a time may call it.
+func (s *Service) Probe(ctx context.Context) error {
+	s.mu.RLock()
+	var parts []*partition
+	for _, q := range s.queues {
+		parts = append(parts, q.core.parts...)
+	}
+	s.mu.RUnlock()
+
+	answers := make(chan *partition, len(parts))
+	waiting := make(map[*partition]struct{}, len(parts))
+	for _, p := range parts {
+		if p.ask(answers) {
+			waiting[p] = struct{}{}
+		}
+	}
+	for len(waiting) > 0 {
+		select {
+		case p := <-answers:
+			delete(waiting, p)
+		case <-ctx.Done():
+			for p := range waiting {
+				return fmt.Errorf("partition %s and %d more have not come to the end of a commit: %w", p.key, len(waiting)-1, context.Cause(ctx))
+			}
+		}
+	}
+	for _, p := range parts {
+		if failed := p.failed.Load(); failed != nil && p.isOpen.Load() {
+			return fmt.Errorf("partition %s: %w", p.key, failed)
+		}
+	}
+	return nil
+}
+
+// ask makes the loop send p to answers when it comes round next. It returns false
+// when there is no loop that would.
+func (p *partition) ask(answers chan<- *partition) bool {
+	select {
+	case <-p.probes: // Of a caller that has gone.
+	default:
+	}
+	p.probes <- answers
+	return p.isOpen.Load() // Looked at last: a loop that ends answers what it finds.
+}
+
+// Overview is what can be told of a service without waiting for anything.
+type Overview struct {
+	Queues     int
+	Partitions int
+	Opening    int   // partitions that are not open yet
+	Failed     int   // partitions that answer nothing but their failure; some of them are Opening
+	Ready      int64 // items that could be leased
+	Held       int64 // items in all
+}
+
+// Overview counts. It may be called from any goroutine.
+func (s *Service) Overview() Overview {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	o := Overview{Queues: len(s.queues)}
+	for _, q := range s.queues {
+		for _, p := range q.core.parts {
+			o.Partitions++
+			o.Ready += p.ready.Load()
+			o.Held += p.heldItems.Load()
+			if !p.isOpen.Load() {
+				o.Opening++
+			}
+			if p.failed.Load() != nil {
+				o.Failed++
+			}
+		}
+	}
+	return o
+}
