@@ -66,11 +66,11 @@ func TestStatusTellsHowFull(t *testing.T) {
 		s    client.StorageStatus
 		want string
 	}{
-		{client.StorageStatus{Name: "sd", Driver: "badger", Dir: "/d", Free: 3 << 30, Total: 4 << 30, Floor: 1 << 30, FreeInodes: 5000, FloorInodes: 1000},
-			"sd: badger in /d, 3.0 GiB of 4.0 GiB free (1.0 GiB are kept free)"},
+		{client.StorageStatus{Name: "sd", Driver: "badger", Dir: "/d", FileSystem: "ext4", Free: 3 << 30, Total: 4 << 30, Floor: 1 << 30, FreeInodes: 5000, FloorInodes: 1000},
+			"badger in /d (ext4); 3.0 GiB of 4.0 GiB free, 1.0 GiB kept free"},
 		{client.StorageStatus{Name: "sd", Driver: "badger", Free: 1 << 20, Total: 4 << 30, Floor: 1 << 30, FreeInodes: 5, FloorInodes: 10},
-			"sd: badger, 1.0 MiB of 4.0 GiB free (1.0 GiB are kept free); FULL: produce is refused; FULL: 5 inodes are free, 10 have to be"},
-		{client.StorageStatus{Driver: "memory"}, "queue definitions: memory"},
+			"badger; 1.0 MiB of 4.0 GiB free, 1.0 GiB kept free; FULL: produce is refused; FULL: 5 inodes are free, 10 have to be"},
+		{client.StorageStatus{Driver: "memory"}, "memory"},
 	} {
 		if got := storageText(test.s); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -10,81 +12,96 @@ import (
 )
 
 func (e *env) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var interval time.Duration
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the agent and all its queues on one screen",
-		Args:  cobra.NoArgs,
+		Long: `Show the agent and all its queues on one screen: what is wrong and what to do, memory, clock, disks, what the
+flash was written, and the queues with their rates. It looks twice to know the rates; JSON has the counters, of one look.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := e.limited(cmd.Context())
-			defer cancel()
-			s, err := e.client().Status(ctx)
-			if err != nil {
-				return err
+			if interval < 0 {
+				return usagef("--interval %s is invalid; it must not be negative", interval)
 			}
-			return e.print(s, nil, func(t *columns) { statusTable(t, s) })
+			return e.status(cmd.Context(), interval)
 		},
 	}
+	cmd.Flags().DurationVar(&interval, "interval", time.Second, "time between the two looks that the rates are made of; 0: no rates")
+	return cmd
 }
 
-func statusTable(t *columns, s *client.Status) {
-	t.row("agent", fmt.Sprintf("version %s, process %d, up %s", s.Version, s.PID, durationText(s.Uptime)))
-	t.row("listens on", dash(strings.Join(s.Listen, ", ")))
+func (e *env) status(ctx context.Context, interval time.Duration) error {
+	first, err := e.look(ctx)
+	if err != nil {
+		return err
+	}
+	if e.output != outputTable || interval == 0 {
+		return e.print(first.Status, nil, func(t *columns) { statusTable(t, first, nil) })
+	}
+	select {
+	case <-time.After(interval):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	second, err := e.look(ctx)
+	if err != nil {
+		return err
+	}
+	return e.print(second.Status, nil, func(t *columns) { statusTable(t, second, first) })
+}
+
+// look asks the agent for its state.
+func (e *env) look(ctx context.Context) (*sample, error) {
+	ctx, cancel := e.limited(ctx)
+	defer cancel()
+	s, err := e.client().Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &sample{Status: s, at: time.Now()}, nil
+}
+
+// statusTable shows a sample; before, if not nil, is what the rates are counted from.
+func statusTable(t *columns, now, before *sample) {
+	s := now.Status
+	list, all := sums(now, before)
+	t.row("agent", fmt.Sprintf("version %s, process %d, up %s, on %s", s.Version, s.PID, durationText(s.Uptime), dash(strings.Join(s.Listen, ", "))))
 	t.row("configuration", dash(strings.Join(s.ConfigFiles, ", ")))
-	t.row("memory", fmt.Sprintf("%s anonymous, limit %s; requests in flight %s of %s", bytesText(s.Memory.Anonymous),
-		bytesText(s.Memory.Limit), bytesText(s.Memory.InFlight), bytesText(s.Memory.InFlightLimit)))
-	t.row("connections", fmt.Sprintf("%d of %d", s.Connections, s.MaxConnections))
+	t.row("memory", fmt.Sprintf("%s; bodies %s of %s; connections %d of %d", memoryText(s.Memory),
+		bytesText(s.Memory.InFlight), bytesText(s.Memory.InFlightLimit), s.Connections, s.MaxConnections))
 	t.row("clock", clockText(s.Clock))
-	for _, st := range s.Storages {
-		t.row("storage", storageText(st))
+	for i := range s.Storages {
+		t.row("storage", storageName(&s.Storages[i])+": "+storageText(s.Storages[i]))
+	}
+	t.row("flash", flashText(s, &all))
+	if all.known {
+		t.row("rates", fmt.Sprintf("%s items in and %s completed a second, %s/s written", rateText(all.in, true), rateText(all.done, true), bytesText(int64(all.written))))
+	}
+	if len(s.Problems) > 0 {
+		t.gap()
+	}
+	for i := range s.Problems {
+		t.row(problemText(&s.Problems[i]))
 	}
 	t.gap()
-	if len(s.Queues) == 0 {
+	if len(list) == 0 {
 		t.row("no queues; create one with: querator queues create NAME")
 		return
 	}
-	t.row("QUEUE", "STATE", "READY", "LEASED", "SCHEDULED", "FULL", "PRODUCED", "COMPLETED", "DEAD", "DISK", "WAITING")
-	for _, q := range s.Queues {
-		queueRow(t, q)
-	}
-	for _, q := range s.Queues {
-		for _, p := range q.Partitions {
-			if p.Failure != "" {
-				t.row(fmt.Sprintf("queue '%s' partition %d: %s", q.Info.Name, p.Partition, p.Failure))
-			}
-		}
+	t.row("QUEUE", "STATE", "READY", "LEASED", "SCHEDULED", "FULL", "IN/S", "DONE/S", "AGE", "COMPLETED", "DEAD", "DISK", "WAITING")
+	for i := range list {
+		queueRow(t, &list[i])
 	}
 }
 
-func queueRow(t *columns, q client.QueueStatus) {
-	var sum client.PartitionStatus
-	state := "ok"
-	if q.Paused {
-		state = "paused"
+func queueRow(t *columns, s *queueSum) {
+	scheduled := fmt.Sprint(s.Scheduled)
+	if s.HeldForClock > 0 {
+		scheduled += fmt.Sprintf(" (%d wait for the clock)", s.HeldForClock)
 	}
-	for _, p := range q.Partitions {
-		sum.Ready += p.Ready
-		sum.Leased += p.Leased
-		sum.Scheduled += p.Scheduled
-		sum.HeldForClock += p.HeldForClock
-		sum.Moving += p.Moving
-		sum.Bytes += p.Bytes
-		sum.Ledger.Produced += p.Ledger.Produced + p.Ledger.Imported + p.Ledger.MovedIn
-		sum.Ledger.Completed += p.Ledger.Completed
-		sum.Ledger.Dead += p.Ledger.Dead + p.Ledger.Expired
-		sum.Usage.Disk += p.Usage.Disk
-		if p.Failure != "" {
-			state = "FAILING"
-		}
-	}
-	if q.Failure != "" {
-		state = q.Failure
-	}
-	scheduled := fmt.Sprint(sum.Scheduled)
-	if sum.HeldForClock > 0 {
-		scheduled += fmt.Sprintf(" (%d wait for the clock)", sum.HeldForClock)
-	}
-	t.row(q.Info.Name, state, sum.Ready, sum.Leased, scheduled, fullText(&q.Info, &sum), sum.Ledger.Produced, sum.Ledger.Completed,
-		sum.Ledger.Dead, bytesText(sum.Usage.Disk), q.LeaseWaiting)
+	l := &s.PartitionStatus.Ledger
+	t.row(s.Info.Name, s.state, s.Ready, s.Leased, scheduled, fullText(&s.Info, &s.PartitionStatus), rateText(s.in, s.known),
+		rateText(s.done, s.known), ageText(s.AverageAge), l.Completed, l.Dead+l.Expired, bytesText(s.Usage.Disk), s.LeaseWaiting)
 }
 
 // fullText says how much of its quota a queue holds, by what is nearer to it: items or bytes.
@@ -100,38 +117,4 @@ func fullText(q *client.QueueInfo, held *client.PartitionStatus) string {
 		share = max(share, float64(held.Bytes)/float64(q.MaxBytes))
 	}
 	return fmt.Sprintf("%d %%", int64(100*share))
-}
-
-func clockText(c client.ClockStatus) string {
-	if c.Trusted {
-		return "trusted"
-	}
-	return "not trusted: scheduled items wait until it is"
-}
-
-func storageText(s client.StorageStatus) string {
-	name := s.Name
-	if name == "" {
-		name = "queue definitions"
-	}
-	text := fmt.Sprintf("%s: %s", name, s.Driver)
-	if s.Dir != "" {
-		text += " in " + s.Dir
-	}
-	if s.Total > 0 {
-		text += fmt.Sprintf(", %s of %s free", bytesText(s.Free), bytesText(s.Total))
-	}
-	if s.Floor > 0 {
-		text += fmt.Sprintf(" (%s are kept free)", bytesText(s.Floor))
-	}
-	if s.Floor > 0 && s.Free < s.Floor {
-		text += "; FULL: produce is refused"
-	}
-	if s.FreeInodes < s.FloorInodes {
-		text += fmt.Sprintf("; FULL: %d inodes are free, %d have to be", s.FreeInodes, s.FloorInodes)
-	}
-	if s.Failure != "" {
-		text += "; FAILING: " + s.Failure
-	}
-	return text
 }
