@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/api"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/listen"
@@ -53,6 +54,7 @@ type Agent struct {
 	trust   *trust
 	stores  *stores
 	service *queue.Service
+	guard   *access.Guard
 	handler *api.Handler
 	started time.Time
 
@@ -81,6 +83,9 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 		defer ln.Close() // It may be closed by then.
+	}
+	if err := a.newGuard(o.Config); err != nil {
+		return err
 	}
 	limitMemory(int64(cfg.MemoryLimit))
 	stopStarting := starting(o.Systemd, a.log, cfg.DataDir)
@@ -141,7 +146,7 @@ func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
 		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), MaxInFlight: int64(a.cfg.Limits.MaxInFlightBytes),
-		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems,
+		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems, Guard: a.guard,
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },
 	})
 	if ln != nil {
@@ -216,6 +221,8 @@ func (a *Agent) newServer() *serve.Server {
 		IdleTimeout:   a.cfg.Limits.IdleTimeout,
 		ErrorLog:      newHTTPLog(a.log),
 		CountConn:     func(n int) { a.conns.Add(int64(n)) },
+		Greet:         a.handler.Greet,
+		Leave:         a.handler.Leave,
 	}
 }
 

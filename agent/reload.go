@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/config"
 )
 
@@ -32,6 +33,7 @@ func (a *Agent) liveSettings() []liveSetting {
 			return nil
 		}},
 		{"queue", a.createQueues},
+		{"access", func(context.Context, *config.Config) error { return nil }}, // See reloadNow.
 	}
 }
 
@@ -50,10 +52,17 @@ func (a *Agent) reload(ctx context.Context, o *Options) {
 // reloadNow returns what is wrong, "" if nothing is.
 func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
 	loaded, err := o.Reload()
+	var rules *access.Rules
+	if err == nil {
+		rules, err = access.Compile(loaded, access.Accounts{})
+	}
 	if err != nil {
 		a.log.Error().Err(err).Msg("the configuration was not reloaded; the agent goes on with the old one")
 		return "the new configuration has mistakes, see the log; going on with the old one"
 	}
+	// Also if they read the same: a group may have another number by now.
+	a.guard.Reload(rules)
+	a.tellOfUnits(rules)
 	values := settingsOf(loaded)
 	names, live := changedSettings(a.settings, values), a.liveSettings()
 	applied, waiting := []string{}, []string{}

@@ -22,6 +22,9 @@ func agentAudit(c *call, req *pb.AgentAuditRequest) error {
 		return c.reply(out)
 	}
 	err := c.h.eachQueue(c.r.Context(), func(info *queue.Info) error {
+		if !c.shows(info.Name) {
+			return nil
+		}
 		if q, err := c.h.service.Queue(info.Name); err == nil { // Else it has been deleted meanwhile.
 			audit(q)
 		}

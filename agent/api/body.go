@@ -118,6 +118,15 @@ func (c *call) reserve(n, whole int64) error {
 	if err := c.h.budget.Reserve(n, whole); err != nil {
 		return err
 	}
+	small := whole <= smallBody
+	free := c.h.budget.limitOf(whole) - c.h.budget.InFlight() + n
+	if err := c.h.guard.Reserve(c.peer, n, free, small); err != nil {
+		c.h.budget.Release(n)
+		return err
+	}
+	if small {
+		c.small += n
+	}
 	c.reserved += n
 	return nil
 }
@@ -125,6 +134,7 @@ func (c *call) reserve(n, whole int64) error {
 // take counts n bytes of a reply that is about to be written.
 func (c *call) take(n int64) {
 	c.h.budget.Take(n)
+	c.h.guard.TakeBytes(c.peer, n)
 	c.reserved += n
 }
 
@@ -132,7 +142,8 @@ func (c *call) take(n int64) {
 func (c *call) release() {
 	if c.reserved > 0 {
 		c.h.budget.Release(c.reserved)
-		c.reserved = 0
+		c.h.guard.ReleaseBytes(c.peer, c.small, c.reserved-c.small)
+		c.reserved, c.small = 0, 0
 	}
 }
 

@@ -30,14 +30,19 @@ func (b *Budget) InFlight() int64 { return b.used.Load() }
 // while others are slow with large ones.
 const smallBody = 64 << 10
 
+// limitOf returns how much of the budget a body of whole bytes may use.
+func (b *Budget) limitOf(whole int64) int64 {
+	if whole > smallBody {
+		return b.limit - b.limit/8
+	}
+	return b.limit
+}
+
 // Reserve takes n bytes of the budget for a body of whole bytes, or returns an
 // error of kind queue.ErrOverloaded. It does not wait: a client that comes again
 // later costs nothing, one that waits here with half a body does.
 func (b *Budget) Reserve(n, whole int64) error {
-	limit := b.limit
-	if whole > smallBody {
-		limit -= limit / 8
-	}
+	limit := b.limitOf(whole)
 	if whole > limit {
 		return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
 			"the request is too large for this agent: %d bytes, and at most %d may be in flight;"+

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
@@ -74,6 +75,9 @@ func answer(err error) (code int, msg string) {
 	var wire *wireError
 	if errors.As(err, &wire) {
 		return wire.code, wire.msg
+	}
+	if denied := (*access.Denied)(nil); errors.As(err, &denied) {
+		return http.StatusForbidden, denied.Error()
 	}
 	for _, k := range kinds {
 		if !errors.Is(err, k.kind) {

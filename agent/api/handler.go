@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/metrics"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
@@ -43,6 +44,10 @@ type Options struct {
 	// take each part of a reply. Then its connection is closed.
 	BodyTimeout time.Duration
 
+	// Guard says who may do what, and how much. Default one that lets everybody do
+	// everything. It knows callers by the Peer method of the http.ResponseWriter,
+	// which package serve has.
+	Guard *access.Guard
 	// Collect adds to the page that GET /metrics writes what the handler does not
 	// know: all but the requests and the bytes in flight. It is called from the
 	// goroutine of the request; nil adds nothing.
@@ -72,10 +77,12 @@ type Handler struct {
 	problems func(context.Context) []Problem
 	logError func(path string, err error)
 	budget   *Budget
+	guard    *access.Guard
 
 	bodyTimeout time.Duration
 
 	routes   map[string]*route // read only after New
+	pages    map[string]page
 	requests *metrics.Requests
 }
 
@@ -94,6 +101,9 @@ func New(o Options) *Handler {
 	}
 	if o.Version == "" {
 		o.Version = "dev-build"
+	}
+	if o.Guard == nil {
+		o.Guard = access.New(access.Options{})
 	}
 	if o.Collect == nil {
 		o.Collect = func(context.Context, *metrics.Page) {}
@@ -115,10 +125,11 @@ func New(o Options) *Handler {
 		problems: o.Problems,
 		logError: o.LogError,
 		budget:   NewBudget(o.MaxInFlight),
+		guard:    o.Guard,
 
 		bodyTimeout: o.BodyTimeout,
 	}
-	h.routes = routes(&o)
+	h.routes, h.pages = routes(&o), pages()
 	h.requests = metrics.NewRequests(countedPaths(h.routes))
 	return h
 }
@@ -132,7 +143,10 @@ type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	rc       *http.ResponseController
+	peer     *access.Peer // nil: nobody knows
+	op       access.Operation
 	reserved int64 // bytes of the budget
+	small    int64 // those of them that are of a small request
 	bodyRead bool  // the whole of the body has been read
 	code     int   // of the reply; 0 before it
 }
@@ -141,6 +155,9 @@ type call struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	c := &call{h: h, w: w, r: r, rc: http.NewResponseController(w)}
+	if known, ok := w.(interface{ Peer() any }); ok {
+		c.peer, _ = known.Peer().(*access.Peer)
+	}
 	defer func() {
 		c.release()
 		now := time.Now()
@@ -159,16 +176,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // get answers the few requests that are no calls, and reports whether this was
 // one of them.
 func (c *call) get() bool {
-	switch c.r.URL.Path {
-	case pathHealth:
-		c.health()
-	case pathMetricsURL:
-		c.writeMetrics()
-	case pathOpenAPI:
-		c.writeOpenAPI()
-	default:
+	p, ok := c.h.pages[c.r.URL.Path]
+	if !ok {
 		return false
 	}
+	if err := c.h.guard.Check(c.peer, p.op, agentWide); err != nil {
+		c.fail(err)
+		return true
+	}
+	p.serve(c)
 	return true
 }
 
@@ -184,6 +200,10 @@ func (c *call) post() error {
 	rt, ok := c.h.routes[c.r.URL.Path]
 	if !ok {
 		return &wireError{code: http.StatusNotImplemented, msg: "no such method; " + c.r.URL.Path}
+	}
+	c.op = rt.op
+	if err := c.h.guard.Admit(c.peer); err != nil {
+		return c.refuse(rt.limit, err)
 	}
 	body, err := c.readBody(rt.limit)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/metrics"
 )
 
@@ -26,6 +27,9 @@ func (c *call) writeMetrics() {
 	page := metrics.NewPage()
 	page.Set(metrics.InFlightBytes, float64(c.h.budget.InFlight()))
 	page.Set(metrics.InFlightLimit, float64(c.h.budget.Limit()))
+	for op := access.Produce; op <= access.Admin; op++ {
+		page.Set(metrics.Refused, float64(c.h.guard.Refusals(op)), op.String())
+	}
 	c.h.collect(c.r.Context(), page)
 	c.h.requests.Write(page, time.Now())
 	c.writePlain(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", page.Append(nil))

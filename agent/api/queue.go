@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -14,6 +15,9 @@ import (
 func queueProduce(c *call, f format, body []byte) error {
 	req, err := decodeProduce(f, body)
 	if err != nil {
+		return err
+	}
+	if err := c.may(req.queue); err != nil {
 		return err
 	}
 	q, err := c.h.service.Queue(req.queue)
@@ -36,6 +40,13 @@ func queueLease(c *call, f format, body []byte) error {
 		return err
 	}
 	c.release() // The wait may be long, and the body is done with.
+	if err := c.may(req.QueueName); err != nil {
+		return err
+	}
+	if err := c.h.guard.StartLease(c.peer); err != nil {
+		return err
+	}
+	defer c.h.guard.EndLease(c.peer)
 	q, err := c.h.service.Queue(req.QueueName)
 	if err != nil {
 		return err
@@ -69,6 +80,9 @@ func queueLease(c *call, f format, body []byte) error {
 func queueComplete(c *call, f format, body []byte) error {
 	req, err := decodeComplete(f, body)
 	if err != nil {
+		return err
+	}
+	if err := c.may(req.queue); err != nil {
 		return err
 	}
 	q, err := c.h.service.Queue(req.queue)
@@ -222,6 +236,9 @@ func queueResume(c *call, req *pb.QueueResumeRequest) error {
 }
 
 func queueRedrive(c *call, req *pb.QueueRedriveRequest) error {
+	if err := c.mayAlso(access.Produce, req.TargetQueue); err != nil {
+		return err
+	}
 	q, err := c.h.service.Queue(req.QueueName)
 	if err != nil {
 		return err

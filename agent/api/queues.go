@@ -1,6 +1,9 @@
 package api
 
 import (
+	"cmp"
+
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -32,7 +35,20 @@ func readInfo(req *pb.QueueInfo) (queue.Info, error) {
 	}, nil
 }
 
+// mayFeed returns an error unless the caller may let items die into the queue
+// that is to be the dead queue of another. present is the one that it has, of
+// which nothing changes.
+func mayFeed(c *call, dead, present string) error {
+	if dead == "" || dead == present {
+		return nil
+	}
+	return c.mayAlso(access.Produce, dead)
+}
+
 func queuesCreate(c *call, req *pb.QueueInfo) error {
+	if err := mayFeed(c, req.DeadQueue, ""); err != nil {
+		return err
+	}
 	info, err := readInfo(req)
 	if err != nil {
 		return err
@@ -47,6 +63,13 @@ func queuesCreate(c *call, req *pb.QueueInfo) error {
 }
 
 func queuesUpdate(c *call, req *pb.QueueInfo) error {
+	present := ""
+	if q, err := c.h.service.Queue(req.QueueName); err == nil {
+		present = q.Info().DeadQueue
+	}
+	if err := mayFeed(c, req.DeadQueue, present); err != nil {
+		return err
+	}
 	info, err := readInfo(req)
 	if err != nil {
 		return err
@@ -110,7 +133,7 @@ func infoMessage(info *queue.Info) *pb.QueueInfo {
 }
 
 func queuesList(c *call, req *pb.QueuesListRequest) error {
-	infos, err := c.h.service.List(c.r.Context(), req.Pivot, int(req.Limit))
+	infos, err := listShown(c, req.Pivot, int(req.Limit))
 	if err != nil {
 		return err
 	}
@@ -127,4 +150,24 @@ func queuesList(c *call, req *pb.QueuesListRequest) error {
 		}
 	}
 	return l.end()
+}
+
+// listShown returns at most limit queues that the caller may read, from pivot on.
+func listShown(c *call, pivot string, limit int) ([]queue.Info, error) {
+	var shown []queue.Info
+	for want := cmp.Or(limit, defaultListLimit); ; {
+		infos, err := c.h.service.List(c.r.Context(), pivot, limit)
+		if err != nil {
+			return nil, err
+		}
+		for i := range infos {
+			if c.shows(infos[i].Name) && len(shown) < want {
+				shown = append(shown, infos[i])
+			}
+		}
+		if len(infos) < want || len(shown) == want {
+			return shown, nil
+		}
+		pivot = infos[len(infos)-1].Name + "\x00" // No name lies between the two.
+	}
 }

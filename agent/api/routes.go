@@ -3,6 +3,7 @@ package api
 import (
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
 
@@ -20,8 +21,26 @@ const (
 	limitOther  = 256_000
 )
 
+// page is what is answered to GET.
+type page struct {
+	op    access.Operation
+	serve func(c *call)
+}
+
+// pages returns them by their paths.
+func pages() map[string]page {
+	return map[string]page{
+		pathHealth:     {access.Open, (*call).health},
+		pathMetricsURL: {access.Read, (*call).writeMetrics},
+		pathOpenAPI:    {access.Open, (*call).writeOpenAPI},
+	}
+}
+
 // route is one call of the API.
 type route struct {
+	// op is what the call does, which the caller must be allowed on the queue that
+	// the request names, or on the agent as a whole when it names none.
+	op    access.Operation
 	limit int64 // of the body, in bytes
 	// request and reply say which messages the call takes and gives; reply is
 	// nil for pb.Reply. They are for the tests that compare the documentation.
@@ -37,9 +56,20 @@ type message[M any] interface {
 	proto.Message
 }
 
-// plain makes a route of a function that takes a parsed request.
-func plain[M any, P message[M]](limit int64, reply proto.Message, f func(c *call, req P) error) *route {
-	return &route{limit: limit, request: P(new(M)), reply: reply, serve: func(c *call, fm format, body []byte) error {
+// plain makes a route of a function that takes a parsed request. Whether the
+// caller may make it has been checked when the function is called.
+func plain[M any, P message[M]](op access.Operation, limit int64, reply proto.Message, f func(c *call, req P) error) *route {
+	return filtered(op, limit, reply, func(c *call, req P) error {
+		if err := c.may(queueOf(req)); err != nil {
+			return err
+		}
+		return f(c, req)
+	})
+}
+
+// filtered is plain for a function that looks itself at what the caller may do.
+func filtered[M any, P message[M]](op access.Operation, limit int64, reply proto.Message, f func(c *call, req P) error) *route {
+	return &route{op: op, limit: limit, request: P(new(M)), reply: reply, serve: func(c *call, fm format, body []byte) error {
 		req := P(new(M))
 		if err := decode(fm, body, req); err != nil {
 			return err
@@ -50,7 +80,7 @@ func plain[M any, P message[M]](limit int64, reply proto.Message, f func(c *call
 
 // refused makes a route of a call of Querator that has nothing to work on here.
 func refused(what string) *route {
-	return &route{limit: limitOther, serve: func(*call, format, []byte) error {
+	return &route{op: access.Open, limit: limitOther, serve: func(*call, format, []byte) error {
 		return &wireError{code: codeFailed, msg: what + " storage not configured"}
 	}}
 }
@@ -59,32 +89,34 @@ func refused(what string) *route {
 // that Querator reserves and does not serve included.
 func routes(o *Options) map[string]*route {
 	m := map[string]*route{
-		"/v1/queue.produce": {limit: o.MaxProduceBody, request: &pb.QueueProduceRequest{}, serve: queueProduce},
-		"/v1/queue.lease": {limit: limitSmall, request: &pb.QueueLeaseRequest{}, reply: &pb.QueueLeaseResponse{},
-			serve: queueLease},
-		"/v1/queue.complete": {limit: limitOther, request: &pb.QueueCompleteRequest{}, serve: queueComplete},
-		"/v1/queue.retry":    plain(limitOther, nil, queueRetry),
-		"/v1/queue.extend":   plain(limitOther, &pb.QueueExtendResponse{}, queueExtend),
-		"/v1/queue.stats":    plain(limitSmall, &pb.QueueStatsResponse{}, queueStats),
-		"/v1/queue.clear":    plain(limitSmall, nil, queueClear),
-		"/v1/queue.reload":   plain(limitSmall, nil, queueReload),
-		"/v1/queue.pause":    plain(limitOther, nil, queuePause),
-		"/v1/queue.resume":   plain(limitOther, nil, queueResume),
-		"/v1/queue.redrive":  plain(limitOther, &pb.QueueRedriveResponse{}, queueRedrive),
+		"/v1/queue.produce": {op: access.Produce, limit: o.MaxProduceBody, request: &pb.QueueProduceRequest{},
+			serve: queueProduce},
+		"/v1/queue.lease": {op: access.Consume, limit: limitSmall, request: &pb.QueueLeaseRequest{},
+			reply: &pb.QueueLeaseResponse{}, serve: queueLease},
+		"/v1/queue.complete": {op: access.Consume, limit: limitOther, request: &pb.QueueCompleteRequest{},
+			serve: queueComplete},
+		"/v1/queue.retry":   plain(access.Consume, limitOther, nil, queueRetry),
+		"/v1/queue.extend":  plain(access.Consume, limitOther, &pb.QueueExtendResponse{}, queueExtend),
+		"/v1/queue.stats":   plain(access.Read, limitSmall, &pb.QueueStatsResponse{}, queueStats),
+		"/v1/queue.clear":   plain(access.Admin, limitSmall, nil, queueClear),
+		"/v1/queue.reload":  plain(access.Admin, limitSmall, nil, queueReload),
+		"/v1/queue.pause":   plain(access.Admin, limitOther, nil, queuePause),
+		"/v1/queue.resume":  plain(access.Admin, limitOther, nil, queueResume),
+		"/v1/queue.redrive": plain(access.Admin, limitOther, &pb.QueueRedriveResponse{}, queueRedrive),
 
-		"/v1/queues.create": plain(limitOther, nil, queuesCreate),
-		"/v1/queues.update": plain(limitUpdate, nil, queuesUpdate),
-		"/v1/queues.list":   plain(limitOther, &pb.QueuesListResponse{}, queuesList),
-		"/v1/queues.info":   plain(limitOther, &pb.QueueInfo{}, queuesInfo),
-		"/v1/queues.delete": plain(limitOther, nil, queuesDelete),
+		"/v1/queues.create": plain(access.Admin, limitOther, nil, queuesCreate),
+		"/v1/queues.update": plain(access.Admin, limitUpdate, nil, queuesUpdate),
+		"/v1/queues.list":   filtered(access.Read, limitOther, &pb.QueuesListResponse{}, queuesList),
+		"/v1/queues.info":   plain(access.Read, limitOther, &pb.QueueInfo{}, queuesInfo),
+		"/v1/queues.delete": plain(access.Admin, limitOther, nil, queuesDelete),
 
-		"/v1/storage/items.list":     plain(limitOther, &pb.StorageItemsListResponse{}, itemsList),
-		"/v1/storage/items.import":   plain(o.MaxImportBody, &pb.StorageItemsImportResponse{}, itemsImport),
-		"/v1/storage/items.delete":   plain(limitOther, nil, itemsDelete),
-		"/v1/storage/scheduled.list": plain(limitOther, &pb.StorageItemsListResponse{}, scheduledList),
+		"/v1/storage/items.list":     plain(access.Read, limitOther, &pb.StorageItemsListResponse{}, itemsList),
+		"/v1/storage/items.import":   plain(access.Admin, o.MaxImportBody, &pb.StorageItemsImportResponse{}, itemsImport),
+		"/v1/storage/items.delete":   plain(access.Admin, limitOther, nil, itemsDelete),
+		"/v1/storage/scheduled.list": plain(access.Read, limitOther, &pb.StorageItemsListResponse{}, scheduledList),
 
-		"/v1/agent.status": plain(limitOther, &pb.AgentStatusResponse{}, agentStatus),
-		"/v1/agent.audit":  plain(limitOther, &pb.AgentAuditResponse{}, agentAudit),
+		"/v1/agent.status": plain(access.Read, limitOther, &pb.AgentStatusResponse{}, agentStatus),
+		"/v1/agent.audit":  plain(access.Read, limitOther, &pb.AgentAuditResponse{}, agentAudit),
 	}
 	for what, names := range map[string][]string{
 		"namespace":    {"namespaces.create", "namespaces.update", "namespaces.list", "namespaces.delete"},

@@ -75,7 +75,7 @@ func (w *world) listen() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second}
+	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second, Greet: w.h.Greet, Leave: w.h.Leave}
 	w.server = server
 	done := make(chan struct{})
 	go func() {
@@ -208,7 +208,7 @@ func (w *world) create(name string, options ...string) {
 }
 
 var texts = map[int]string{
-	400: "Bad Request", 401: "Unauthorized", 453: "Request Failed", 454: "Retry Request", 455: "Client Content Error",
+	400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 453: "Request Failed", 454: "Retry Request", 455: "Client Content Error",
 	500: "Internal Service Error", 501: "Not Implemented",
 }
 

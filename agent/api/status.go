@@ -20,6 +20,9 @@ func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
 	var sum queue.Ledger
 	found := c.h.problems(c.r.Context())
 	err := c.h.eachQueue(c.r.Context(), func(info *queue.Info) error {
+		if !c.shows(info.Name) {
+			return nil
+		}
 		s.Queues = append(s.Queues, c.h.queueStatus(c.r.Context(), info, &sum))
 		return c.r.Context().Err()
 	})

@@ -50,7 +50,11 @@ func (l *Loaded) applyTable(from source, table string, dst reflect.Value, values
 			continue
 		}
 		l.places[key] = place{source: from.name, rank: from.rank, line: from.lines[key]}
-		switch known[i].value.Kind() {
+		kind := known[i].value.Kind()
+		if isTexts(known[i].value) {
+			kind = reflect.String // One value, as a text is.
+		}
+		switch kind {
 		case reflect.Struct:
 			if inner, ok := values[name].(map[string]any); ok {
 				l.applyTable(from, key, known[i].value, inner)

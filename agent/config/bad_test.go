@@ -19,7 +19,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown key", "memory_limit = 1", `1: memory_limit: unknown key; did you mean memory-limit?`},
 		{"unknown key in a table", "[shutdown]\n\nafter = 1", `3: shutdown.after: unknown key; known here: timeout`},
 		{"unknown table", "[clocks]\ntrust = \"ntp\"", `1: clocks: unknown key; did you mean clock?`},
-		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics`},
+		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics`},
 		{"unknown key of an element", "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\nnam = 1", `5: queue[1].nam: unknown key; did you mean name?`},
 
 		{"size", "memory-limit = \"64 MB\"", `1: memory-limit: "64 MB" is not a size; use a number of bytes or a string such as "64MiB", "5MB" or "512KiB"`},
@@ -70,6 +70,20 @@ func TestBadInput(t *testing.T) {
 		{"driver", "[[partition-storage]]\nname = \"a\"\ndriver = \"bolt\"", `3: partition-storage[0].driver: "bolt" is not known; allowed: badger, memory`},
 		{"affinity", "[[partition-storage]]\nname = \"a\"\naffinity = 0", `3: partition-storage[0].affinity: 0 is out of range; allowed: 1 to 1000000`},
 
+		{"rule about nothing", "[[access]]\nuser = \"a\"\nallow = [\"read\"]", `1: access[0].queues: is empty; name the queues that the rule is about, such as ["readings", "camera-*"], or ["*"] for all`},
+		{"rule that decides nothing", "[[access]]\nqueues = [\"*\"]", `1: access[0]: has to either allow or deny something; add one of allow = ["produce"] and deny = ["produce"]`},
+		{"rule that decides both", "[[access]]\nqueues = [\"*\"]\nallow = [\"read\"]\ndeny = [\"admin\"]", `1: access[0]: has to either allow or deny something; add one of allow = ["produce"] and deny = ["produce"]`},
+		{"unknown operation", "[[access]]\nqueues = [\"*\"]\nallow = [\"read\", \"write\"]", `3: access[0].allow[1]: "write" is not known; allowed: produce, consume, read, admin`},
+		{"operation twice", "[[access]]\nqueues = [\"*\"]\nallow = [\"read\", \"read\"]", `3: access[0].allow[1]: "read" stands there twice; name each operation once`},
+		{"operations in one text", "[[access]]\nqueues = [\"*\"]\nallow = \"read\"", `1: access[0]: has to either allow or deny something; add one of allow = ["produce"] and deny = ["produce"]
+3: access[0].allow: "read" is not a list of strings; write a list such as ["one", "two"]`},
+		{"pattern", "[[access]]\nqueues = [\"a\", \"~b\", \"\"]\nallow = [\"read\"]", `2: access[0].queues[1]: "~b" contains '~'; allowed: up to 512 bytes without white space and '~'
+2: access[0].queues[2]: is empty; write "*" for all queues`},
+		{"user", "[[access]]\nuser = \"a:b\"\nqueues = [\"*\"]\nallow = [\"read\"]", `2: access[0].user: "a:b" is not a name; use the name or the number of an account`},
+		{"unit without a type", "[[access]]\nunit = \"camera\"\nqueues = [\"*\"]\nallow = [\"read\"]", `2: access[0].unit: "camera" has no type; did you mean "camera.service"?`},
+		{"slice", "[[access]]\nunit = \"user.slice\"\nqueues = [\"*\"]\nallow = [\"read\"]", `2: access[0].unit: "user.slice" is a slice, which has no processes of its own; use the name of a unit in it, such as "camera.service"`},
+		{"truth", "[[queue]]\nname = \"a\"\nrelease-on-exit = 1", `3: queue[0].release-on-exit: 1 is not true or false; write true or false, without quotes`},
+
 		{"queue without a name", "[[queue]]", `1: queue[0].name: is missing; each queue needs a name`},
 		{"queue with white space", "[[queue]]\nname = \"a b\"", `2: queue[0].name: "a b" contains white space; allowed: up to 512 bytes without white space and '~'`},
 		{"queue with a tilde", "[[queue]]\nname = \"~a\"", `2: queue[0].name: "~a" contains '~'; allowed: up to 512 bytes without white space and '~'`},
@@ -97,7 +111,7 @@ func TestBadInput(t *testing.T) {
 
 		{"several, in order of place", "log-level = \"x\"\nbad = 1\n[limits]\nmax-connections = 0\nread-timeout = 1\n[clock]\ntrust = \"\"",
 			`1: log-level: "x" is not known; allowed: debug, info, warn, error
-2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics
+2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics
 4: limits.max-connections: 0 is out of range; allowed: 1 to 65536
 5: limits.read-timeout: 1 is not a duration; use a string with a unit, such as "30s", "500ms" or "1h30m"
 7: clock.trust: "" is not known; allowed: auto, ntp, always`},

@@ -18,6 +18,7 @@ type Config struct {
 	LogFormat string `toml:"log-format"`
 
 	Socket            Socket             `toml:"socket"`
+	Access            []Access           `toml:"access"`
 	Limits            Limits             `toml:"limits"`
 	QueueStorage      QueueStorage       `toml:"queue-storage"`
 	PartitionStorages []PartitionStorage `toml:"partition-storage"`
@@ -41,6 +42,31 @@ type Socket struct {
 	Group string `toml:"group"`
 }
 
+// Access is a rule that says who may do what with which queues. The rules are read from the first to the last,
+// and the first that fits the caller, the queue and the operation decides; what none fits is refused. Without
+// rules everybody who can connect may do everything. Package access has the details.
+type Access struct {
+	// User and Group are names or numbers, Unit is a pattern of names of system units; the rule is about a caller
+	// that all of those fit which are not empty.
+	User  string `toml:"user"`
+	Group string `toml:"group"`
+	Unit  string `toml:"unit"`
+	// Queues are names, in which "*" stands for any text; at least one. Calls that concern the whole agent are
+	// those on "*".
+	Queues []string `toml:"queues"`
+	// Allow and Deny are the operations (Operations) that the rule grants or refuses; a rule has one of them.
+	Allow []string `toml:"allow"`
+	Deny  []string `toml:"deny"`
+}
+
+// Operations of Access.Allow and Access.Deny.
+const (
+	OperationProduce = "produce" // Put items in.
+	OperationConsume = "consume" // Lease, complete, retry, extend.
+	OperationRead    = "read"    // Look at queues and at their items, payloads included.
+	OperationAdmin   = "admin"   // Everything else.
+)
+
 // Limits bounds what clients may ask of the agent at once.
 type Limits struct {
 	// MaxConnections is the number of open connections; further ones wait to be accepted.
@@ -61,6 +87,17 @@ type Limits struct {
 	// MaxInFlightBytes bounds the bodies of all requests and answers in progress, in bytes; 0: a quarter of
 	// the memory limit.
 	MaxInFlightBytes Size `toml:"max-in-flight-bytes,empty"`
+	// MaxUserRequests is how many requests a second one user may make, 0: no limit. Root and the agent's own user
+	// have none.
+	MaxUserRequests int `toml:"max-user-requests"`
+	// MaxUserConnections, MaxUserWaitingLeases and MaxUserInFlightBytes are what one user may have of the bounds
+	// of that name; 0: seven times what nobody has, so that there is always some left for others.
+	MaxUserConnections   int  `toml:"max-user-connections"`
+	MaxUserWaitingLeases int  `toml:"max-user-waiting-leases"`
+	MaxUserInFlightBytes Size `toml:"max-user-in-flight-bytes,empty"`
+	// MaxHolders is the number of processes that may hold leases which end with the process; one user may be
+	// seven times as many as are left.
+	MaxHolders int `toml:"max-holders"`
 	// ReadTimeout is the time in which a client must finish a request that it has begun.
 	ReadTimeout time.Duration `toml:"read-timeout"`
 	// IdleTimeout is how long a connection without a request stays open.
@@ -113,6 +150,8 @@ type Queue struct {
 	MaxBytes Size `toml:"max-bytes"`
 	// FullPolicy is PolicyReject or PolicyDropOldest.
 	FullPolicy string `toml:"full-policy"`
+	// ReleaseOnExit makes leases end with the process that leased, unless the lease says otherwise.
+	ReleaseOnExit bool `toml:"release-on-exit"`
 }
 
 // Partition bounds one partition of a queue.

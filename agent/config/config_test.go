@@ -38,7 +38,7 @@ func TestShippedFileHasEverySetting(t *testing.T) {
 	lines := readLines(t, shipped)
 	last := 0
 	for _, s := range l.Settings() {
-		if s.Key == "queue" {
+		if s.Key == "queue" || s.Key == "access" {
 			continue // Commented out; TestShippedExample reads it.
 		}
 		line := lineOf(t, s)
@@ -70,18 +70,21 @@ func TestShippedExample(t *testing.T) {
 	queue := config.DefaultQueue()
 	queue.Name = "readings"
 	want.Queues = []config.Queue{queue}
+	want.Access = []config.Access{{
+		User: "sensor", Queues: []string{"readings", "camera-*"}, Allow: []string{"produce", "read"},
+	}}
 	if !reflect.DeepEqual(l.Config, want) {
 		t.Errorf("got %+v, want %+v", l.Config, want)
 	}
 	keys := 0
 	for _, s := range l.Settings() {
-		if strings.HasPrefix(s.Key, "queue[0].") {
+		if strings.HasPrefix(s.Key, "queue[0].") || strings.HasPrefix(s.Key, "access[0].") {
 			keys++
 			lineOf(t, s)
 		}
 	}
-	if keys != reflect.TypeFor[config.Queue]().NumField() {
-		t.Errorf("the example has %d settings", keys)
+	if keys != reflect.TypeFor[config.Queue]().NumField()+reflect.TypeFor[config.Access]().NumField() {
+		t.Errorf("the examples have %d settings", keys)
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	defaultMaxBatch       = 1000
 	// In shares of the memory limit: the rest is for the store, the leases and the garbage collector.
 	inFlightShare = 4
+	// Each costs a file descriptor; nobody has that many workers on a device.
+	defaultMaxHolders = 1000
 	// 5 MB in a minute is 85 kB/s: slower than any local process that still works.
 	defaultReadTimeout  = time.Minute
 	defaultWriteTimeout = time.Minute
@@ -79,6 +81,7 @@ func Default() Config {
 			MaxProduceBatch:    defaultMaxBatch,
 			MaxLeaseBatch:      defaultMaxBatch,
 			MaxCompleteBatch:   defaultMaxBatch,
+			MaxHolders:         defaultMaxHolders,
 			ReadTimeout:        defaultReadTimeout,
 			IdleTimeout:        defaultIdleTimeout,
 			WriteTimeout:       defaultWriteTimeout,

@@ -46,10 +46,10 @@ func (l *Loaded) Origin(key string) string {
 func (l *Loaded) appendTable(list []Setting, table string, src reflect.Value) []Setting {
 	for _, f := range fields(src) {
 		key := joinKey(table, f.name)
-		switch f.value.Kind() {
-		case reflect.Struct:
+		switch {
+		case f.value.Kind() == reflect.Struct:
 			list = l.appendTable(list, key, f.value)
-		case reflect.Slice:
+		case f.value.Kind() == reflect.Slice && !isTexts(f.value):
 			if f.value.Len() == 0 {
 				list = append(list, Setting{Key: key, Value: "[]", Origin: l.Origin(key)})
 			}

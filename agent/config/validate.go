@@ -21,10 +21,12 @@ const (
 
 	maxConnections = 65536
 	maxWaiting     = 1000000
-	maxBatch       = 65536
-	maxHeld        = 10000000
-	maxAffinity    = 1000000
-	maxPartitions  = 256
+
+	maxUserRequests = 1000000
+	maxBatch        = 65536
+	maxHeld         = 10000000
+	maxAffinity     = 1000000
+	maxPartitions   = 256
 
 	minClientTimeout = time.Second
 	maxClientTimeout = time.Hour
@@ -60,6 +62,7 @@ func (c *Config) problems() Errors {
 	k.oneOf("log-level", c.LogLevel, LevelDebug, LevelInfo, LevelWarn, LevelError)
 	k.oneOf("log-format", c.LogFormat, FormatAuto, FormatJSON, FormatConsole)
 	c.Socket.check(&k)
+	c.checkAccess(&k)
 	c.Limits.check(&k, c.MemoryLimit)
 	k.oneOf("queue-storage.driver", c.QueueStorage.Driver, DriverBadger, DriverMemory)
 	k.path("queue-storage.storage-dir", c.QueueStorage.StorageDir)
@@ -106,6 +109,11 @@ func (l *Limits) check(k *checker, memory Size) {
 	k.count("limits.max-produce-batch", l.MaxProduceBatch, 1, maxBatch)
 	k.count("limits.max-lease-batch", l.MaxLeaseBatch, 1, maxBatch)
 	k.count("limits.max-complete-batch", l.MaxCompleteBatch, 1, maxBatch)
+	k.count("limits.max-user-requests", l.MaxUserRequests, 0, maxUserRequests)
+	k.count("limits.max-user-connections", l.MaxUserConnections, 0, maxConnections)
+	k.count("limits.max-user-waiting-leases", l.MaxUserWaitingLeases, 0, maxWaiting)
+	k.size("limits.max-user-in-flight-bytes", l.MaxUserInFlightBytes, 0, memory)
+	k.count("limits.max-holders", l.MaxHolders, 0, maxConnections)
 	l.checkInFlight(k, memory)
 	k.duration("limits.read-timeout", l.ReadTimeout, minClientTimeout, maxClientTimeout)
 	k.duration("limits.idle-timeout", l.IdleTimeout, minClientTimeout, maxIdleTimeout)

@@ -54,6 +54,18 @@ func setValue(dst reflect.Value, v any, mayBeEmpty bool) *badValue {
 			return &badValue{fmt.Sprintf("%d is out of range", number), fmt.Sprintf("allowed: up to %d", math.MaxInt32)}
 		}
 		*field = int(number)
+	case *bool:
+		truth, ok := v.(bool)
+		if !ok {
+			return &badValue{show(v) + " is not true or false", "write true or false, without quotes"}
+		}
+		*field = truth
+	case *[]string:
+		list, ok := asTexts(v)
+		if !ok {
+			return &badValue{show(v) + " is not a list of strings", `write a list such as ["one", "two"]`}
+		}
+		*field = list
 	case *string:
 		if !isText {
 			return &badValue{show(v) + " is not a string", "put the text in double quotes"}
@@ -63,6 +75,28 @@ func setValue(dst reflect.Value, v any, mayBeEmpty bool) *badValue {
 		panic(fmt.Sprintf("BUG: a setting of type %s", dst.Type()))
 	}
 	return nil
+}
+
+// asTexts reads an array of strings; an empty one is nil.
+func asTexts(v any) ([]string, bool) {
+	values, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	var list []string
+	for _, value := range values {
+		text, ok := value.(string)
+		if !ok {
+			return nil, false
+		}
+		list = append(list, text)
+	}
+	return list, true
+}
+
+// isTexts reports whether a setting is a list of strings, and not an array of tables.
+func isTexts(v reflect.Value) bool {
+	return v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.String
 }
 
 // formatValue writes the value of a setting as it stands in a file; setValue reads it.
@@ -79,6 +113,12 @@ func formatValue(src reflect.Value, mayBeEmpty bool) string {
 		return strconv.Quote(formatMode(v))
 	case string:
 		return strconv.Quote(v)
+	case []string:
+		quoted := make([]string, len(v))
+		for i := range v {
+			quoted[i] = strconv.Quote(v[i])
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
 	default:
 		return fmt.Sprint(v)
 	}

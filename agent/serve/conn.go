@@ -23,6 +23,7 @@ type conn struct {
 	out      []byte // of replies; at most keepOut is kept between them
 	busy     bool
 	answered bool // a reply was given
+	peer     any  // what Greet returned
 }
 
 const (
@@ -31,6 +32,8 @@ const (
 	// leftOver is how much of a body is read that a handler did not want, to
 	// keep the connection.
 	leftOver = 64 << 10
+	// refusalWait is how long a connection that was refused stays, at most.
+	refusalWait = 50 * time.Millisecond
 	// watchAfter is how long a handler runs before somebody looks whether the
 	// client is still there.
 	watchAfter = 10 * time.Millisecond
@@ -66,6 +69,17 @@ func (l *limited) Read(p []byte) (n int, err error) {
 
 // serve handles one request after the other.
 func (c *conn) serve() {
+	if c.s.Greet != nil {
+		peer, refusal := c.s.Greet(c.nc)
+		if refusal != nil {
+			c.sendLast(refusal, refusalWait)
+			return
+		}
+		c.peer = peer
+	}
+	if c.s.Leave != nil {
+		defer c.s.Leave(c.peer)
+	}
 	for {
 		if !c.await() || !c.s.setBusy(c, true) {
 			return
@@ -132,11 +146,18 @@ func (c *conn) refuse(err error) {
 		status = "431 Request Header Fields Too Large"
 	}
 	c.s.logf("a request was refused: %v", err)
-	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = fmt.Fprintf(c.nc, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s: %v", status, status, err)
+	c.sendLast(fmt.Appendf(nil, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s: %v",
+		status, status, err), time.Second)
+}
+
+// sendLast writes the last reply of a connection, for which the client has so
+// long.
+func (c *conn) sendLast(reply []byte, wait time.Duration) {
+	_ = c.nc.SetWriteDeadline(time.Now().Add(wait))
+	_, _ = c.nc.Write(reply)
 	// What was sent and not read would make the kernel drop the answer.
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_ = c.nc.SetReadDeadline(time.Now().Add(time.Second))
+		_ = c.nc.SetReadDeadline(time.Now().Add(wait))
 		_, _ = io.CopyN(io.Discard, c.nc, leftOver)
 	}
 }

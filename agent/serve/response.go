@@ -30,6 +30,9 @@ const maxJoined = 32 << 10
 // Header returns the header, which counts until the first write.
 func (w *response) Header() http.Header { return w.header }
 
+// Peer returns what Server.Greet returned for the connection; nil without it.
+func (w *response) Peer() any { return w.c.peer }
+
 // WriteHeader begins the reply. Only the first call counts.
 func (w *response) WriteHeader(code int) {
 	if w.begun {

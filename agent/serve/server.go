@@ -23,6 +23,12 @@ type Server struct {
 	HeaderTimeout, IdleTimeout time.Duration
 	// MaxHeaderBytes bounds the head of a request; 0 is 16 KiB.
 	MaxHeaderBytes int
+	// Greet is called for each connection before anything is read from it, by its
+	// goroutine. What it returns is what Peer of its responses returns, until Leave
+	// is called with it. A refusal is a whole reply: it is written, and the
+	// connection closed, without Leave. Nil functions are not called.
+	Greet func(nc net.Conn) (peer any, refusal []byte)
+	Leave func(peer any)
 	// CountConn is told of each connection that is opened (1) and closed (-1);
 	// nil is nobody.
 	CountConn func(n int)
