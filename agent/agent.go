@@ -60,6 +60,7 @@ type Agent struct {
 
 	collector *collector
 	conns     atomic.Int64
+	summary   summary
 
 	// Those belong to Run's goroutine; a reload changes them.
 	shutdown config.Shutdown
@@ -106,10 +107,13 @@ func Run(ctx context.Context, o Options) error {
 	a.stores = stores
 	ln, err = a.open(ctx, ln)
 	stopStarting()
-	if err == nil {
-		err = a.serve(ctx, &o, ln, seen)
+	if err != nil {
+		return errors.Join(err, stores.close())
 	}
-	return errors.Join(err, stores.close())
+	held, err := a.serve(ctx, &o, ln, seen)
+	err = errors.Join(err, stores.close())
+	a.summarise(ctx, &held, err)
+	return err
 }
 
 // inherit takes the socket over that the service manager made.
@@ -162,8 +166,9 @@ func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener
 	return ln, nil
 }
 
-// serve serves the API until ctx ends, and ends the engine.
-func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen *lastSeen) error {
+// serve serves the API until ctx ends, and ends the engine. It returns what the
+// queues held then.
+func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen *lastSeen) (left, error) {
 	server := a.newServer()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
@@ -184,9 +189,10 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 	stopBeside()
 	a.told(o.Systemd.Stopping("shutting down", 3*a.shutdown.Timeout+drainTimeout))
 	a.drain(server)
+	held := a.held()
 	err = errors.Join(err, a.stopEngine(), a.stopServer(server))
 	side.Wait()
-	return err
+	return held, err
 }
 
 // untilEnd reloads the configuration when asked to, until ctx ends or the socket

@@ -68,6 +68,7 @@ func (w lineWriter) Write(p []byte) (int, error) {
 func (a *Agent) storeEvents() badgerstore.Events {
 	return badgerstore.Events{
 		SetAside: func(from, to, reason string) {
+			a.summary.count(&a.summary.aside)
 			a.log.Warn().Str("from", from).Str("to", to).Str("reason", reason).Msg("directory set aside")
 		},
 		Dropped: func(dir string, commits int) {
@@ -85,6 +86,7 @@ func (a *Agent) engineEvents() queue.Events {
 	dropped, stuck := newRepeats(time.Minute), newRepeats(time.Hour)
 	return queue.Events{
 		PartitionFailed: func(q string, p int, err error) {
+			a.summary.count(&a.summary.failed)
 			a.log.Error().Str("queue", q).Int("partition", p).Err(err).
 				Msg("the partition failed; nothing of it is acknowledged until it has been opened again")
 		},
@@ -100,10 +102,12 @@ func (a *Agent) engineEvents() queue.Events {
 			}
 		},
 		Rebuilt: func(q string, partitions int, why error) {
+			a.summary.count(&a.summary.rebuilt)
 			a.log.Error().Str("queue", q).Int("partitions", partitions).Err(why).
 				Msg("the definition of the queue was lost; its items are served, its options are defaults: check them")
 		},
 		Quarantined: func(q queue.Quarantine) {
+			a.summary.quarantined(q)
 			e := a.log.Error().Str("queue", q.Queue).Int("partition", q.Partition).Int("items", q.Items)
 			if q.Items > 0 {
 				e = e.Str("first", q.First.String()).Str("last", q.Last.String())

@@ -22,6 +22,10 @@ func countedPaths(routes map[string]*route) []string {
 	return paths
 }
 
+// Answered returns how many requests were answered since the handler was made,
+// by code.
+func (h *Handler) Answered() []metrics.Count { return h.requests.Answered() }
+
 // writeMetrics answers GET /metrics in the text format of Prometheus.
 func (c *call) writeMetrics() {
 	page := metrics.NewPage()

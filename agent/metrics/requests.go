@@ -105,6 +105,28 @@ func (p *path) write(page *Page, name string, now time.Time) {
 	page.add(RequestDuration, "_count", float64(p.count), []string{name})
 }
 
+// Count is how often something happened.
+type Count struct {
+	Name  string
+	Count uint64
+}
+
+// Answered returns how many requests were answered, by code, without those that
+// there were none of.
+func (r *Requests) Answered() []Count {
+	var list []Count
+	for i, code := range codes {
+		n := r.other.codes[i].Load()
+		for _, p := range r.paths {
+			n += p.codes[i].Load()
+		}
+		if n > 0 {
+			list = append(list, Count{strconv.Itoa(code), n})
+		}
+	}
+	return list
+}
+
 // windowLength is half of what the quantiles look back.
 const windowLength = 150 * time.Second
 
