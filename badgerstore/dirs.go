@@ -111,7 +111,7 @@ func discardDir(dir string) error {
 
 // removeLeftovers removes what discardDir left in dir when it was interrupted,
 // and ends repairs that were: what took the place of a damaged database is whole
-// when that is gone from its place.
+// when that is gone from its place. A restore that was interrupted is gone.
 func removeLeftovers(dir string, names []string) error {
 	for _, name := range names {
 		path := filepath.Join(dir, name)
@@ -122,7 +122,7 @@ func removeLeftovers(dir string, names []string) error {
 				}
 				continue
 			}
-		} else if !strings.HasSuffix(name, removedSuffix) {
+		} else if !strings.HasSuffix(name, removedSuffix) && !strings.HasSuffix(name, restoreSuffix) {
 			continue
 		}
 		if err := os.RemoveAll(path); err != nil {

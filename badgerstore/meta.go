@@ -416,6 +416,7 @@ type definition struct {
 	Places        []place       `json:"places"`
 	Paused        bool          `json:"paused,omitempty"`
 	Deleting      bool          `json:"deleting,omitempty"`
+	Restoring     bool          `json:"restoring,omitempty"`
 }
 
 type place struct {
@@ -431,7 +432,7 @@ func encodeDefinition(d *queue.Definition) ([]byte, error) {
 		LeaseTimeout: d.LeaseTimeout, ExpireTimeout: d.ExpireTimeout, MaxAttempts: d.MaxAttempts,
 		Partitions: d.RequestedPartitions, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 		MaxItems: d.MaxItems, MaxBytes: d.MaxBytes, FullPolicy: string(d.FullPolicy),
-		Paused: d.Paused, Deleting: d.Deleting,
+		Paused: d.Paused, Deleting: d.Deleting, Restoring: d.Restoring,
 	}
 	for i := range d.Places {
 		f.Places = append(f.Places, place{Storage: []byte(d.Places[i].Storage), Tag: d.Places[i].Tag[:]})
@@ -464,7 +465,7 @@ func decodeDefinition(value []byte) (d queue.Definition, err error) {
 			RequestedPartitions: f.Partitions, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt,
 			MaxItems: f.MaxItems, MaxBytes: f.MaxBytes, FullPolicy: queue.FullPolicy(f.FullPolicy),
 		},
-		Paused: f.Paused, Deleting: f.Deleting,
+		Paused: f.Paused, Deleting: f.Deleting, Restoring: f.Restoring,
 	}
 	for i := range f.Places {
 		p := queue.Place{Storage: string(f.Places[i].Storage)}

@@ -31,6 +31,8 @@ type partition struct {
 	nextSpan uint64    // least span that was never used
 	memSize  int64     // memtable of the next segment
 
+	backup *backup // the one that is under way; nil if there is none
+
 	first  uint64       // what Reserve answered
 	block  decodedBlock // of Read
 	looked decodedBlock // of Get and FindSource
@@ -205,7 +207,7 @@ func (p *partition) Close() error {
 	p.storage.closed(p)
 	p.err = &queue.Error{Kind: queue.ErrClosed, Queue: p.key.Queue, Partition: p.key.Partition,
 		Msg: fmt.Sprintf("partition %s is closed", p.key)}
-	p.state, p.tail, p.resting, p.segments = nil, nil, nil, nil
+	p.state, p.tail, p.resting, p.segments, p.backup = nil, nil, nil, nil, nil
 	p.block, p.looked = decodedBlock{}, decodedBlock{}
 	return err
 }

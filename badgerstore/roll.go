@@ -37,10 +37,12 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 	}
 	need := p.demand(items, bytes)
 	if items > 0 {
-		if err := needSpace(p.dir, need.values, p.storage.options.MinFree); err != nil {
-			return 0, err
+		err := needSpace(p.dir, need.values, p.storage.options.MinFree)
+		if err == nil {
+			err = needInodes(p.dir, p.storage.options.MinFreeInodes)
 		}
-		if err := needInodes(p.dir, p.storage.options.MinFreeInodes); err != nil {
+		if err != nil {
+			p.giveUpBackup()
 			return 0, err
 		}
 	}
@@ -322,9 +324,12 @@ func (p *partition) removeDone() {
 		return
 	}
 	last := len(p.segments) - 1
+	if p.backup != nil && needSpace(p.dir, createMargin, p.storage.options.MinFree) != nil {
+		p.giveUpBackup()
+	}
 	kept := p.segments[:0]
 	for i, s := range p.segments {
-		if i == last || !p.isDone(s.span) || !p.remove(s) {
+		if i == last || !p.isDone(s.span) || p.isKept(s.span) || !p.remove(s) {
 			kept = append(kept, s)
 		}
 	}

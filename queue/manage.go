@@ -25,7 +25,7 @@ func (s *Service) Create(ctx context.Context, info Info) error {
 	if err := s.checkOpen(); err != nil {
 		return err
 	}
-	if s.find(info.Name) != nil {
+	if s.find(info.Name) != nil || s.restoring.has(info.Name) {
 		return &Error{Kind: ErrDuplicate, Op: "create", Queue: info.Name,
 			Msg: fmt.Sprintf("invalid queue; '%s' already exists", info.Name)}
 	}

@@ -21,6 +21,8 @@ import (
 const (
 	maxMove      = 256
 	maxMoveBytes = 1 << 20
+	// gateWait is how long a move waits that finds the gate shut.
+	gateWait = 50 * time.Millisecond
 )
 
 // moveState is what a partition knows of its moves.
@@ -105,6 +107,10 @@ func (p *partition) startMove(now Instant) {
 		_ = p.giveUp(err) // Nobody waits for a move.
 		return
 	}
+	if !p.routes.gate.enter() {
+		m.retryAt = now.Mono + int64(gateWait)
+		return
+	}
 	a := &arrival{origin: Origin{From: p.key.Tag, Seqs: seqs}, items: items, keep: m.recovered > 0,
 		dead: batch[0].Deadline == LeaseDying}
 	m.busy = true
@@ -113,9 +119,13 @@ func (p *partition) startMove(now Instant) {
 	r.answered = func(err error) {
 		back := newRequest(kindCall)
 		back.call = func() error { return p.moveDone(batch, err) }
-		p.inbox.put(back)
+		back.answered = func(error) { p.routes.gate.leave() }
+		if !p.inbox.put(back) {
+			p.routes.gate.leave()
+		}
 	}
 	if !dest.inbox.put(r) {
+		p.routes.gate.leave()
 		m.busy = false
 		m.retryAt = now.Mono + int64(time.Second)
 	}

@@ -33,6 +33,7 @@ type options struct {
 type routes struct {
 	dead  func(queue string) *partition
 	byTag func(code int64) *partition
+	gate  *gate // of moves
 }
 
 // partition is one partition of a queue. Its loop (run) owns the state and is

@@ -62,16 +62,19 @@ type Service struct {
 	deliver budget
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
+	gate    gate
+	backups sync.Mutex // held while a back-up is under way
 	outbox  *OutboxOptions
 	changed chan struct{} // see Changed
 
 	// define is held while a definition is changed, over the write to the
 	// MetaStore; mu guards the maps alone and is never held over I/O.
-	define sync.Mutex
-	mu     sync.RWMutex
-	queues map[string]*Queue
-	byTag  map[int64]*partition
-	closed bool
+	define    sync.Mutex
+	restoring *Restore // guarded by define; nil if none is under way
+	mu        sync.RWMutex
+	queues    map[string]*Queue
+	byTag     map[int64]*partition
+	closed    bool
 }
 
 // maxOpening is how many partitions are opened at a time.
@@ -96,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s.ahead.limit = s.limits.ReadAheadTotal
 	s.deliver.limit = s.limits.DeliverBytes
-	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag}
+	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag, gate: &s.gate}
 	defs, err := cfg.Meta.Load(ctx)
 	if err != nil {
 		return nil, err
@@ -116,9 +119,10 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// load makes a queue of its definition, or finishes its deletion.
+// load makes a queue of its definition, or finishes its deletion. One that was
+// being restored is gone.
 func (s *Service) load(ctx context.Context, d *Definition) error {
-	if d.Deleting {
+	if d.Deleting || d.Restoring {
 		return s.erase(ctx, d)
 	}
 	for i, place := range d.Places {

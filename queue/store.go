@@ -133,6 +133,9 @@ type Definition struct {
 	// Deleting: the queue is gone for everybody, its partitions may still be
 	// there. The service finishes that when it starts.
 	Deleting bool
+	// Restoring: the queue is being restored from a back-up; what there is of it
+	// when the service starts is removed.
+	Restoring bool
 }
 
 // Place says where a partition is.
