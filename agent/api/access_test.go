@@ -47,6 +47,7 @@ var operations = map[string]access.Operation{
 	"/v1/storage/scheduled.list": access.Read,
 	"/v1/agent.status":           access.Read,
 	"/v1/agent.audit":            access.Read,
+	"/v1/agent.backup":           access.Read,
 	"/metrics":                   access.Read,
 
 	"/v1/queue.clear":          access.Admin,
@@ -59,6 +60,7 @@ var operations = map[string]access.Operation{
 	"/v1/queues.delete":        access.Admin,
 	"/v1/storage/items.import": access.Admin,
 	"/v1/storage/items.delete": access.Admin,
+	"/v1/agent.restore":        access.Admin,
 
 	"/health":       access.Open,
 	"/openapi.yaml": access.Open,
@@ -199,8 +201,8 @@ func TestCallsNeedTheirOperation(t *testing.T) {
 					}
 				}
 			}
-			if path == "/v1/queues.list" {
-				continue // Never refused; see TestListShowsWhatOneMayRead.
+			if path == "/v1/queues.list" || path == "/v1/agent.restore" {
+				continue // Never refused; see TestListShowsWhatOneMayRead. The other is about the agent as a whole.
 			}
 			has := operations[path].String() == name
 			// A redrive, and a queue with a dead queue, touch a second queue, which is not ours.
@@ -397,6 +399,10 @@ func FuzzAccess(f *testing.F) {
 	ex := examples(f)
 	for path := range operations {
 		i := byte(slices.Index(paths, path))
+		if path == "/v1/agent.restore" {
+			f.Add(i, true, "application/octet-stream", []byte("querator backup 1\n"))
+			continue
+		}
 		if !strings.HasPrefix(path, "/v1/") {
 			f.Add(i, false, "", []byte(nil))
 			continue

@@ -19,6 +19,7 @@ import (
 
 	"github.com/kapetan-io/querator-edge/agent/api"
 	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue/backup"
 )
 
 // examples returns the requests that openapi.yaml shows, by path, in JSON and
@@ -102,6 +103,10 @@ func FuzzCalls(f *testing.F) {
 			var reply pb.Reply
 			if err := protojson.Unmarshal(rec.Body.Bytes(), &reply); err != nil || int(reply.Code) != rec.Code || reply.Message == "" {
 				t.Fatalf("%s %q: %v in %s", path, body, err, rec.Body)
+			}
+		} else if rec.Header().Get("Content-Type") == "application/octet-stream" {
+			if r, err := backup.NewReader(rec.Body); err != nil || r.ReadAll(nil) != nil {
+				t.Fatalf("%s %q: the reply is no back-up: %v", path, body, err)
 			}
 		} else if !json.Valid(rec.Body.Bytes()) {
 			t.Fatalf("%s %q: the reply is no JSON: %s", path, body, rec.Body)

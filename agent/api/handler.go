@@ -205,6 +205,9 @@ func (c *call) post() error {
 	if err := c.h.guard.Admit(c.peer); err != nil {
 		return c.refuse(rt.limit, err)
 	}
+	if rt.bodyStream {
+		return rt.serve(c, formatJSON, nil)
+	}
 	body, err := c.readBody(rt.limit)
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 	}
 	want := map[string]string{pathHealth: "get", pathMetricsURL: "get", pathOpenAPI: "get"}
 	for path, rt := range routes(&Options{}) {
-		if rt.request != nil {
+		if rt.request != nil || rt.bodyStream {
 			want[path] = "post"
 		}
 	}
@@ -93,7 +93,7 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 func TestOpenAPIHasTheMessages(t *testing.T) {
 	doc := readOpenAPI(t)
 	for path, rt := range routes(&Options{}) {
-		if rt.request == nil {
+		if rt.request == nil && !rt.bodyStream {
 			continue
 		}
 		op := doc.Paths[path]["post"]
@@ -101,9 +101,24 @@ func TestOpenAPIHasTheMessages(t *testing.T) {
 		if reply == nil {
 			reply = &pb.Reply{}
 		}
-		doc.checkBody(t, path+" request", op.RequestBody, rt.request)
-		doc.checkBody(t, path+" reply", op.Responses["200"], reply)
+		if rt.bodyStream {
+			checkStream(t, path+" request", op.RequestBody)
+		} else {
+			doc.checkBody(t, path+" request", op.RequestBody, rt.request)
+		}
+		if rt.replyStream {
+			checkStream(t, path+" reply", op.Responses["200"])
+		} else {
+			doc.checkBody(t, path+" reply", op.Responses["200"], reply)
+		}
 		doc.checkBody(t, path+" error", op.Responses["default"], &pb.Reply{})
+	}
+}
+
+func checkStream(t *testing.T, where string, body openAPIBody) {
+	t.Helper()
+	if _, ok := body.Content[streamType]; !ok || len(body.Content) != 1 {
+		t.Errorf("%s: want content of type %s and no other", where, streamType)
 	}
 }
 
@@ -235,7 +250,7 @@ func TestOpenAPITellsTheLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := Options{MaxProduceBody: DefaultMaxProduceBody, MaxImportBody: DefaultMaxImportBody}
-	texts := map[int64]string{limitSmall: "512 bytes", limitOther: "256 kB", limitUpdate: "512 kB",
+	texts := map[int64]string{limitSmall: "512 bytes", limitOther: "256 kB", limitUpdate: "512 kB", limitBackup: "4 MB",
 		DefaultMaxProduceBody: "5 MB", DefaultMaxImportBody: "64 MB"}
 	for path, rt := range routes(&o) {
 		if rt.request == nil {

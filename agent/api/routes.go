@@ -19,6 +19,7 @@ const (
 	limitSmall  = 512
 	limitUpdate = 512_000
 	limitOther  = 256_000
+	limitBackup = 4_000_000 // the head of an earlier back-up names all its segments
 )
 
 // page is what is answered to GET.
@@ -48,6 +49,9 @@ type route struct {
 	// serve parses the body, does what is asked and writes the reply. An error
 	// that it returns is the reply.
 	serve func(c *call, f format, body []byte) error
+	// bodyStream is the body, replyStream the reply in place of a message: a
+	// back-up, which is not held in memory. serve then reads the body by itself.
+	bodyStream, replyStream bool
 }
 
 // message is a pointer to a generated message of type M.
@@ -115,8 +119,10 @@ func routes(o *Options) map[string]*route {
 		"/v1/storage/items.delete":   plain(access.Admin, limitOther, nil, itemsDelete),
 		"/v1/storage/scheduled.list": plain(access.Read, limitOther, &pb.StorageItemsListResponse{}, scheduledList),
 
-		"/v1/agent.status": plain(access.Read, limitOther, &pb.AgentStatusResponse{}, agentStatus),
-		"/v1/agent.audit":  plain(access.Read, limitOther, &pb.AgentAuditResponse{}, agentAudit),
+		"/v1/agent.status":  plain(access.Read, limitOther, &pb.AgentStatusResponse{}, agentStatus),
+		"/v1/agent.audit":   plain(access.Read, limitOther, &pb.AgentAuditResponse{}, agentAudit),
+		"/v1/agent.backup":  backupRoute(),
+		"/v1/agent.restore": {op: access.Admin, reply: &pb.AgentRestoreResponse{}, bodyStream: true, serve: agentRestore},
 	}
 	for what, names := range map[string][]string{
 		"namespace":    {"namespaces.create", "namespaces.update", "namespaces.list", "namespaces.delete"},

@@ -140,27 +140,43 @@ func (c *Client) call(ctx context.Context, path string, req, out proto.Message) 
 
 // post sends an encoded request and returns the encoded reply, or an error if the agent answered with one.
 func (c *Client) post(ctx context.Context, path string, body []byte) ([]byte, error) {
-	if err := c.setUp(); err != nil {
+	resp, err := c.do(ctx, path, contentType, bytes.NewReader(body))
+	if err != nil {
 		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, &Error{kind: ErrInvalid, cause: err, Message: err.Error()}
-	}
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", contentType)
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, c.transportError(ctx, err)
 	}
 	reply, err := readReply(resp)
 	if err != nil {
 		return nil, c.transportError(ctx, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, replyError(resp, reply)
-	}
 	return reply, nil
+}
+
+// do sends a request and returns the answer with its body, or an error if the agent answered with one.
+func (c *Client) do(ctx context.Context, path, media string, body io.Reader) (*http.Response, error) {
+	if err := c.setUp(); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, body)
+	if err != nil {
+		return nil, &Error{kind: ErrInvalid, cause: err, Message: err.Error()}
+	}
+	if _, known := body.(*bytes.Reader); !known {
+		req.ContentLength = -1 // 0 would mean the same to net/http alone.
+	}
+	req.Header.Set("Content-Type", media)
+	req.Header.Set("Accept", contentType)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.transportError(ctx, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	reply, err := readReply(resp)
+	if err != nil {
+		return nil, c.transportError(ctx, err)
+	}
+	return nil, replyError(resp, reply)
 }
 
 // readReply reads and closes the body of resp.

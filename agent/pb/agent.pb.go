@@ -1293,6 +1293,143 @@ func (x *PartitionAudit) GetFailure() string {
 	return ""
 }
 
+// AgentBackupRequest asks for a back-up. The reply is the back-up itself, a
+// stream in the format of package queue/backup, unless it is an error.
+type AgentBackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all queues.
+	QueueName string `protobuf:"bytes,1,opt,name=queueName,json=queue_name,proto3" json:"queueName,omitempty"`
+	// The only partition of the queue that is wanted; absent: all.
+	Partition *int32 `protobuf:"varint,2,opt,name=partition,proto3,oneof" json:"partition,omitempty"`
+	// The head of an earlier back-up, of which nothing is sent again.
+	Since         []byte `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentBackupRequest) Reset() {
+	*x = AgentBackupRequest{}
+	mi := &file_agent_pb_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentBackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentBackupRequest) ProtoMessage() {}
+
+func (x *AgentBackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentBackupRequest.ProtoReflect.Descriptor instead.
+func (*AgentBackupRequest) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AgentBackupRequest) GetQueueName() string {
+	if x != nil {
+		return x.QueueName
+	}
+	return ""
+}
+
+func (x *AgentBackupRequest) GetPartition() int32 {
+	if x != nil && x.Partition != nil {
+		return *x.Partition
+	}
+	return 0
+}
+
+func (x *AgentBackupRequest) GetSince() []byte {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// AgentRestoreResponse is the reply to agent.restore, whose body is a full
+// back-up.
+type AgentRestoreResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Queues     int32                  `protobuf:"varint,1,opt,name=queues,proto3" json:"queues,omitempty"`
+	Partitions int32                  `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// Ready, leased and scheduled items that were restored.
+	Items int64 `protobuf:"varint,3,opt,name=items,proto3" json:"items,omitempty"`
+	// What the user should know, in words, such as what the back-up lacks.
+	Notes         []string `protobuf:"bytes,4,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentRestoreResponse) Reset() {
+	*x = AgentRestoreResponse{}
+	mi := &file_agent_pb_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentRestoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentRestoreResponse) ProtoMessage() {}
+
+func (x *AgentRestoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentRestoreResponse.ProtoReflect.Descriptor instead.
+func (*AgentRestoreResponse) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AgentRestoreResponse) GetQueues() int32 {
+	if x != nil {
+		return x.Queues
+	}
+	return 0
+}
+
+func (x *AgentRestoreResponse) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *AgentRestoreResponse) GetItems() int64 {
+	if x != nil {
+		return x.Items
+	}
+	return 0
+}
+
+func (x *AgentRestoreResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 var File_agent_pb_agent_proto protoreflect.FileDescriptor
 
 const file_agent_pb_agent_proto_rawDesc = "" +
@@ -1421,7 +1558,21 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\x06ledger\x18\b \x01(\v2\x17.queratoredge.v1.LedgerR\x06ledger\x12 \n" +
 	"\vdifferences\x18\t \x03(\tR\vdifferences\x12\x18\n" +
 	"\afailure\x18\n" +
-	" \x01(\tR\afailureB.Z,github.com/kapetan-io/querator-edge/agent/pbb\x06proto3"
+	" \x01(\tR\afailure\"z\n" +
+	"\x12AgentBackupRequest\x12\x1d\n" +
+	"\tqueueName\x18\x01 \x01(\tR\n" +
+	"queue_name\x12!\n" +
+	"\tpartition\x18\x02 \x01(\x05H\x00R\tpartition\x88\x01\x01\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\fR\x05sinceB\f\n" +
+	"\n" +
+	"_partition\"z\n" +
+	"\x14AgentRestoreResponse\x12\x16\n" +
+	"\x06queues\x18\x01 \x01(\x05R\x06queues\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\x05R\n" +
+	"partitions\x12\x14\n" +
+	"\x05items\x18\x03 \x01(\x03R\x05items\x12\x14\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notesB.Z,github.com/kapetan-io/querator-edge/agent/pbb\x06proto3"
 
 var (
 	file_agent_pb_agent_proto_rawDescOnce sync.Once
@@ -1435,7 +1586,7 @@ func file_agent_pb_agent_proto_rawDescGZIP() []byte {
 	return file_agent_pb_agent_proto_rawDescData
 }
 
-var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_agent_pb_agent_proto_goTypes = []any{
 	(*AgentStatusRequest)(nil),    // 0: queratoredge.v1.AgentStatusRequest
 	(*AgentStatusResponse)(nil),   // 1: queratoredge.v1.AgentStatusResponse
@@ -1451,11 +1602,13 @@ var file_agent_pb_agent_proto_goTypes = []any{
 	(*AgentAuditRequest)(nil),     // 11: queratoredge.v1.AgentAuditRequest
 	(*AgentAuditResponse)(nil),    // 12: queratoredge.v1.AgentAuditResponse
 	(*PartitionAudit)(nil),        // 13: queratoredge.v1.PartitionAudit
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*QueueInfo)(nil),             // 15: queratoredge.v1.QueueInfo
+	(*AgentBackupRequest)(nil),    // 14: queratoredge.v1.AgentBackupRequest
+	(*AgentRestoreResponse)(nil),  // 15: queratoredge.v1.AgentRestoreResponse
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*QueueInfo)(nil),             // 17: queratoredge.v1.QueueInfo
 }
 var file_agent_pb_agent_proto_depIdxs = []int32{
-	14, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
+	16, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
 	3,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
 	4,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
 	5,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
@@ -1463,8 +1616,8 @@ var file_agent_pb_agent_proto_depIdxs = []int32{
 	7,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
 	9,  // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
 	2,  // 7: queratoredge.v1.AgentStatusResponse.problems:type_name -> queratoredge.v1.Problem
-	14, // 8: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
-	15, // 9: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
+	16, // 8: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
+	17, // 9: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
 	8,  // 10: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
 	9,  // 11: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
 	10, // 12: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
@@ -1483,13 +1636,14 @@ func file_agent_pb_agent_proto_init() {
 		return
 	}
 	file_agent_pb_queues_proto_init()
+	file_agent_pb_agent_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_pb_agent_proto_rawDesc), len(file_agent_pb_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -32,15 +33,27 @@ func (p *problem) items() string {
 
 func (e *env) verifyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "verify DIR",
-		Short: "Look for damage in a data directory that no agent uses",
+		Use:   "verify DIR | BACKUP...",
+		Short: "Look for damage in a data directory that no agent uses, or in back-ups",
 		Long: `Read all that is stored in DIR, the data directory of an agent or one of its storage directories, and print
 what is damaged: queue, partition, sequence numbers and file. Nothing is repaired; the agent does that when it
 starts, and keeps what is damaged in a directory named quarantine. Exits with 1 when anything is damaged, with 69
-while an agent uses the directory.`,
-		Example: "  querator verify /var/lib/querator",
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return e.verify(args[0]) },
+while an agent uses the directory.
+
+Of back-ups, a full one and those that go on from it, everything is read and checked, and what the last of them
+has is printed.`,
+		Example: `  querator verify /var/lib/querator
+  querator verify monday.backup tuesday.backup`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if info, err := os.Stat(args[0]); err == nil && info.Mode().IsRegular() {
+				return e.verifyBackups(args)
+			}
+			if len(args) > 1 {
+				return usagef("only back-ups can be more than one")
+			}
+			return e.verify(args[0])
+		},
 	}
 }
 
@@ -70,6 +83,54 @@ func (e *env) verify(dir string) error {
 	e.note("Looked at %d partition(s), %d segment(s), %d item(s) with those that are done", sum.Partitions, sum.Segments, sum.Items)
 	if len(list) > 0 {
 		return fmt.Errorf("%d problem(s) found in %s", len(list), dir)
+	}
+	return nil
+}
+
+// backedUp is a partition of a back-up as JSON.
+type backedUp struct {
+	Queue     string `json:"queue_name"`
+	Partition int    `json:"partition"`
+	Items     int64  `json:"items"`
+	Bytes     int64  `json:"bytes"`
+	Segments  int    `json:"segments"`
+	// MemoryOnly and Failure say why it has no items.
+	MemoryOnly bool   `json:"memory_only,omitempty"`
+	Failure    string `json:"failure,omitempty"`
+}
+
+// verifyBackups checks back-ups, and prints what the last of them has.
+func (e *env) verifyBackups(files []string) error {
+	chain, size, closeFiles, err := e.openChain(files)
+	if err != nil {
+		return err
+	}
+	defer closeFiles()
+	var list []backedUp
+	for _, q := range chain.Head.Queues {
+		for _, p := range q.Partitions {
+			list = append(list, backedUp{Queue: string(q.Name), Partition: p.Partition, Items: p.Items, Bytes: p.Bytes,
+				Segments: p.Segments(), MemoryOnly: p.Volatile, Failure: p.Failure})
+		}
+	}
+	missing := append(chain.Head.Failures(), chain.Lost...)
+	whole := map[string]any{"id": chain.Head.ID, "created_at": chain.Head.CreatedAt, "kind": chain.Head.Kind, "partitions": list,
+		"missing": missing}
+	err = e.print(whole, anys(list), func(t *columns) {
+		t.row("QUEUE", "PARTITION", "ITEMS", "BYTES", "SEGMENTS")
+		for i := range list {
+			t.row(list[i].Queue, list[i].Partition, list[i].Items, list[i].Bytes, list[i].Segments)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		e.note("Missing: %s", m)
+	}
+	e.note("Taken at %s; %d file(s), %s, all sound", timeText(chain.Head.CreatedAt), len(files), bytesText(size))
+	if len(missing) > 0 {
+		return fmt.Errorf("%d part(s) are missing in the back-up", len(missing))
 	}
 	return nil
 }

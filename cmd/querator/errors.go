@@ -107,6 +107,8 @@ func (e *env) hint(cmd *cobra.Command, err error) string {
 		return fmt.Sprintf("see: %s --help", cmd.CommandPath())
 	case errors.Is(err, client.ErrUnavailable) && errors.As(err, &refused) && refused.Code == 0:
 		return "start the agent with: querator agent (or: systemctl start querator), or name its socket with --socket"
+	case errors.Is(err, client.ErrDuplicate) && cmd.Name() == "restore":
+		return "delete it with: querator queues delete NAME; or restore under another name with --as"
 	case errors.Is(err, client.ErrNotFound):
 		return "see the queues with: querator queues list; create one with: querator queues create NAME"
 	case errors.Is(err, client.ErrLeaseLost):

@@ -72,8 +72,8 @@ func (e *env) rootCommand() *cobra.Command {
 		e.extendCommand(), e.workCommand(), e.itemsCommand())
 	add(root, groupQueues, e.queuesCommand(), e.statsCommand(), e.clearCommand(), e.pauseCommand(),
 		e.resumeCommand(), e.redriveCommand())
-	add(root, groupAgent, e.agentCommand(), e.statusCommand(), e.topCommand(), e.auditCommand(), e.verifyCommand(), e.salvageCommand(), e.configCommand(),
-		e.benchCommand())
+	add(root, groupAgent, e.agentCommand(), e.statusCommand(), e.topCommand(), e.auditCommand(), e.backupCommand(),
+		e.restoreCommand(), e.verifyCommand(), e.salvageCommand(), e.configCommand(), e.benchCommand())
 	add(root, "", e.versionCommand())
 	// The names that these have in Querator.
 	for _, cmd := range []*cobra.Command{e.createCommand(), e.updateCommand(), e.listCommand(), e.deleteCommand()} {

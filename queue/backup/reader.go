@@ -179,6 +179,9 @@ func (b *Reader) place() string {
 	return fmt.Sprintf("queue '%s' partition %d: ", p.queue.Name, p.Partition)
 }
 
+// Sections returns how many segments have begun so far.
+func (b *Reader) Sections() int { return int(b.counts.segments) }
+
 // ReadAll reads what is left, and calls check, unless it is nil, with each piece.
 func (b *Reader) ReadAll(check func(piece *queue.BackupPiece) error) error {
 	for {
