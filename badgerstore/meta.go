@@ -411,6 +411,7 @@ type definition struct {
 	MaxItems      int64         `json:"max_items,omitempty"`
 	MaxBytes      int64         `json:"max_bytes,omitempty"`
 	FullPolicy    string        `json:"full_policy,omitempty"`
+	ReleaseOnExit bool          `json:"release_on_exit,omitempty"`
 	CreatedAt     time.Time     `json:"created_at"`
 	UpdatedAt     time.Time     `json:"updated_at"`
 	Places        []place       `json:"places"`
@@ -433,6 +434,7 @@ func encodeDefinition(d *queue.Definition) ([]byte, error) {
 		Partitions: d.RequestedPartitions, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 		MaxItems: d.MaxItems, MaxBytes: d.MaxBytes, FullPolicy: string(d.FullPolicy),
 		Paused: d.Paused, Deleting: d.Deleting, Restoring: d.Restoring,
+		ReleaseOnExit: d.ReleaseOnExit,
 	}
 	for i := range d.Places {
 		f.Places = append(f.Places, place{Storage: []byte(d.Places[i].Storage), Tag: d.Places[i].Tag[:]})
@@ -464,6 +466,7 @@ func decodeDefinition(value []byte) (d queue.Definition, err error) {
 			LeaseTimeout: f.LeaseTimeout, ExpireTimeout: f.ExpireTimeout, MaxAttempts: f.MaxAttempts,
 			RequestedPartitions: f.Partitions, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt,
 			MaxItems: f.MaxItems, MaxBytes: f.MaxBytes, FullPolicy: queue.FullPolicy(f.FullPolicy),
+			ReleaseOnExit: f.ReleaseOnExit,
 		},
 		Paused: f.Paused, Deleting: f.Deleting, Restoring: f.Restoring,
 	}

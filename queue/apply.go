@@ -126,7 +126,7 @@ func (g *group) leased(r *request, verb string) error {
 		switch {
 		case l == nil && p.st.IsAlive(seq):
 			return errItemNotLeased(verb, r.texts[i])
-		case l == nil || l.mark == p.marks || l.Deadline <= g.now.Mono:
+		case l == nil || l.mark == p.marks || l.Deadline <= g.now.Mono || l.released:
 			return errUnknownID(r.texts[i])
 		}
 		l.mark = p.marks
@@ -164,6 +164,7 @@ func (g *group) extend(r *request) error {
 	for _, seq := range r.seqs {
 		l := *g.p.st.Leases[seq]
 		l.Deadline, l.Wall = addSat(g.now.Mono, int64(timeout)), addSat(g.now.Wall, int64(timeout))
+		g.hold(&l, r.holder)
 		g.setLease(l)
 	}
 	r.deadline = time.Unix(0, addSat(g.now.Wall, int64(timeout))).UTC()

@@ -84,6 +84,18 @@ type Lease struct {
 
 	// mark is the engine's, to find an item that one request names twice.
 	mark uint64
+	// holder is who ends the lease by ending, 0 for nobody; released says that it
+	// has ended. They are the engine's: after a restart nobody watches the holder.
+	holder   uint64
+	released bool
+}
+
+// end returns the boot time at which the lease is over.
+func (l *Lease) end() int64 {
+	if l.released {
+		return 0
+	}
+	return min(l.Deadline, l.ExpireMono)
 }
 
 // Special values of Lease.Deadline. They are on flash, so that a power cut

@@ -129,6 +129,7 @@ func (g *group) lease(w *waiter, it *Item) {
 	l := g.p.newLease(it)
 	l.Deadline, l.Wall = addSat(g.now.Mono, int64(timeout)), addSat(g.now.Wall, int64(timeout))
 	l.Attempts = it.Attempts + 1
+	g.hold(&l, w.holder)
 	g.unready(&l)
 	g.setLease(l)
 	st.Totals.Ledger.Leases++

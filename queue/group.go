@@ -294,7 +294,7 @@ func (p *partition) rebuildLeaseDue() {
 	p.leaseDue = p.leaseDue[:0]
 	for seq, l := range p.st.Leases {
 		if !l.IsMoving() {
-			p.leaseDue.push(min(l.Deadline, l.ExpireMono), seq)
+			p.leaseDue.push(l.end(), seq)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type request struct {
 	// leaseTimeout is the extension of an extend; 0 is the queue's.
 	leaseTimeout time.Duration
 	deadline     time.Time // answer of an extend
+	holder       uint64    // extend: who holds the leases from now on; 0 changes nothing
 
 	lease *waiter
 

@@ -28,6 +28,10 @@ type Info struct {
 	MaxBytes int64
 	// FullPolicy says what becomes of a produce beyond them.
 	FullPolicy FullPolicy
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
+	// ReleaseOnExit says that leases end with the process that leased, unless a
+	// lease says otherwise. It is for whoever knows processes (package agent): the
+	// engine goes by LeaseRequest.Holder alone.
+	ReleaseOnExit bool
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
 }

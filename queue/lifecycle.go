@@ -93,7 +93,7 @@ func (g *group) collectLeases() {
 		}
 		p.leaseDue.pop()
 		l := p.st.Leases[top.seq]
-		if l == nil || l.IsMoving() || min(l.Deadline, l.ExpireMono) > g.now.Mono || l.mark == p.marks {
+		if l == nil || l.IsMoving() || l.end() > g.now.Mono || l.mark == p.marks {
 			continue // The lease has changed since, or is here twice.
 		}
 		l.mark = p.marks

@@ -210,6 +210,7 @@ func (s *Service) Update(ctx context.Context, info Info) error {
 	}
 	d.MaxAttempts, d.Reference, d.DeadQueue = info.MaxAttempts, info.Reference, info.DeadQueue
 	d.MaxItems, d.MaxBytes, d.FullPolicy = info.MaxItems, info.MaxBytes, info.FullPolicy
+	d.ReleaseOnExit = info.ReleaseOnExit
 	return s.redefine(ctx, q, d)
 }
 

@@ -25,6 +25,7 @@ type options struct {
 	maxAttempts   int32
 	deadQueue     string
 	paused        bool
+	releaseOnExit bool
 	quota         quota
 }
 
@@ -61,6 +62,8 @@ type partition struct {
 	// them: items on their way in, and items that leases in the inbox will take.
 	pending  atomic.Int64
 	promised atomic.Int64
+	// held says that there may be leases with a holder. Written by the loop.
+	held atomic.Bool
 
 	// The rest belongs to the loop.
 	ps        PartitionStore
@@ -208,6 +211,7 @@ func (p *partition) adopt(ps PartitionStore) {
 	p.ahead.drop(p.st.Totals.Cursor)
 	for seq, l := range p.st.Leases {
 		l.ExpireMono = math.MaxInt64
+		l.holder, l.released = 0, false // Whoever watched the holder has ended.
 		if l.IsMoving() {
 			p.move.waiting++
 			p.move.recovered++

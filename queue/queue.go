@@ -50,7 +50,8 @@ func optionsOf(d *Definition) *options {
 	return &options{
 		leaseTimeout: d.LeaseTimeout, expireTimeout: d.ExpireTimeout,
 		maxAttempts: int32(d.MaxAttempts), deadQueue: d.DeadQueue, paused: d.Paused,
-		quota: quota{items: d.MaxItems, bytes: d.MaxBytes, dropOldest: d.FullPolicy == FullDropOldest},
+		releaseOnExit: d.ReleaseOnExit,
+		quota:         quota{items: d.MaxItems, bytes: d.MaxBytes, dropOldest: d.FullPolicy == FullDropOldest},
 	}
 }
 
@@ -353,7 +354,7 @@ func (q *Queue) Extend(ctx context.Context, req *ExtendRequest) (time.Time, erro
 	}
 	var sent *request
 	err := q.byID(ctx, kindExtend, req.Partition, req.IDs, adminTimeout, func(r *request) {
-		r.leaseTimeout = req.LeaseTimeout
+		r.leaseTimeout, r.holder = req.LeaseTimeout, req.Holder
 		sent = r
 	})
 	if err != nil {

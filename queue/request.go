@@ -34,6 +34,9 @@ type LeaseRequest struct {
 	RequestTimeout time.Duration
 	// LeaseTimeout replaces the queue's for this lease; 0 is the queue's.
 	LeaseTimeout time.Duration
+	// Holder names who works on the items, so that Service.ReleaseHolders can end
+	// the leases when it is gone; 0 is nobody.
+	Holder uint64
 }
 
 // LeaseResult is what a lease request got: at least one item, in FIFO order,
@@ -80,6 +83,8 @@ type ExtendRequest struct {
 	IDs       []string
 	// LeaseTimeout replaces the queue's; 0 is the queue's.
 	LeaseTimeout time.Duration
+	// Holder is who holds the leases from now on; 0 changes nothing.
+	Holder uint64
 }
 
 // ClearRequest removes items from all partitions. One of Ready and Scheduled

@@ -13,6 +13,7 @@ type waiter struct {
 	order        uint64 // of arrival, among the requests of the queue
 	batch        int
 	leaseTimeout time.Duration
+	holder       uint64
 
 	// Guarded by waitList.mu.
 	waiting   bool // in the list
@@ -61,7 +62,7 @@ func (w *waitList) enter(clientID string, r *LeaseRequest) (*waiter, error) {
 	w.clients[clientID] = struct{}{}
 	w.next++
 	return &waiter{
-		order: w.next, batch: r.BatchSize, leaseTimeout: r.LeaseTimeout, done: make(chan struct{}),
+		order: w.next, batch: r.BatchSize, leaseTimeout: r.LeaseTimeout, holder: r.Holder, done: make(chan struct{}),
 	}, nil
 }
 
