@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+
 	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/config"
 )
@@ -42,4 +44,11 @@ func (a *Agent) logRefusal(r access.Refusal) {
 		return
 	}
 	e.Uint32("uid", r.UID).Int32("pid", r.PID).Msg("a call was refused by the access rules")
+}
+
+// watchHolders ends the leases of processes that end, until ctx ends.
+func (a *Agent) watchHolders(ctx context.Context) {
+	if err := a.guard.Watch(ctx, a.service.ReleaseHolders); err != nil {
+		a.log.Error().Err(err).Msg("leases do not end with the processes that hold them; their timeouts hold")
+	}
 }

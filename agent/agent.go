@@ -175,6 +175,7 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 	beside, stopBeside := context.WithCancel(context.Background())
 	var side sync.WaitGroup
 	side.Go(func() { seen.keep(beside) })
+	side.Go(func() { a.watchHolders(beside) })
 
 	a.log.Info().Str("version", a.version).Str("socket", a.cfg.Socket.Path).Str("data", a.cfg.DataDir).
 		Str("memory-limit", a.cfg.MemoryLimit.String()).Msg("ready")
@@ -282,6 +283,7 @@ func (a *Agent) createQueues(ctx context.Context, cfg *config.Config) error {
 				Name: c.Name, DeadQueue: c.DeadQueue, Reference: c.Reference, LeaseTimeout: c.LeaseTimeout,
 				ExpireTimeout: c.ExpireTimeout, MaxAttempts: c.MaxAttempts, RequestedPartitions: c.RequestedPartitions,
 				MaxItems: int64(c.MaxItems), MaxBytes: int64(c.MaxBytes), FullPolicy: queue.FullPolicy(c.FullPolicy),
+				ReleaseOnExit: c.ReleaseOnExit,
 			})
 			if err != nil && !errors.Is(err, queue.ErrDuplicate) {
 				return fmt.Errorf("queue %q of the configuration: %w", c.Name, err)

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ type Guard struct {
 	who     func(net.Conn) (listen.Cred, error)
 	rules   atomic.Pointer[Rules]
 	users   *users
+	watcher *watcher
 	log     refusals
 	tell    func(Refusal)
 	counts  [operations]atomic.Uint64
@@ -39,7 +41,7 @@ type Guard struct {
 // New returns a guard.
 func New(o Options) *Guard {
 	g := &Guard{own: uint32(os.Geteuid()), cgroups: cgroupRoot(), opens: !hasPeerPidfd(), tell: o.Refused}
-	g.users = newUsers(o.Shares, g.own)
+	g.users, g.watcher = newUsers(o.Shares, g.own), newWatcher()
 	if g.who = o.Identify; g.who == nil {
 		g.who = listen.PeerCred
 	}
@@ -79,6 +81,15 @@ func (g *Guard) KnowsUnits() error {
 	}
 	return nil
 }
+
+// Watch tells end of the holders (see Hold) whose processes have ended, until ctx ends. It has to run in a goroutine
+// of its own, once, for Hold to be of use; end must not block. It returns an error when processes cannot be watched.
+func (g *Guard) Watch(ctx context.Context, end func(holders ...uint64)) error {
+	return g.watcher.run(ctx, g.users, end)
+}
+
+// Holders returns how many processes are watched.
+func (g *Guard) Holders() int { return g.watcher.count() }
 
 // Greet meets whoever made a connection. An error says that its user has too many. The caller ends it with Leave.
 func (g *Guard) Greet(conn net.Conn) (*Peer, error) {
@@ -186,16 +197,17 @@ func cut(queue string) string {
 // Refusals returns how many calls of an operation were refused.
 func (g *Guard) Refusals(op Operation) uint64 { return g.counts[op].Load() }
 
-// Caller returns what is known of a peer for the rules of the moment. As Decide.
+// Caller returns what is known of a peer. The unit is looked for only where a rule names one. As Decide.
 func (g *Guard) Caller(p *Peer) Caller {
 	if p == nil {
 		return Caller{UID: noID, GID: noID}
 	}
-	if r := g.rules.Load(); !r.IsEmpty() {
-		p.learn(r, g.cgroups)
-		return p.known
+	r := g.rules.Load()
+	if r == nil {
+		r = &Rules{}
 	}
-	return Caller{UID: p.UID, GID: p.GID}
+	p.learn(r, g.cgroups)
+	return p.known
 }
 
 // Explain decides as Decide does for a caller that is not there.

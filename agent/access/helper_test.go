@@ -151,3 +151,8 @@ func accept(t testing.TB, g *access.Guard, l *net.UnixListener) *access.Peer {
 
 // lines joins the lines of a file.
 func lines(all ...string) string { return strings.Join(all, "\n") + "\n" }
+
+// credential makes a helper somebody else.
+func credential(uid uint32) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+}

@@ -19,6 +19,8 @@ type Peer struct {
 	user *User
 	// pidfd is the process, on kernels that do not give it out later; -1 if they do, or if there is none.
 	pidfd int
+	// process is the peer if it holds leases that end with it; else nil.
+	process *Process
 
 	// What the rules say of the peer, worked out when it is first needed.
 	rules *Rules
@@ -37,6 +39,7 @@ func (p *Peer) learn(r *Rules, cgroups string) {
 	if groups, err := listen.PeerGroups(p.conn); err == nil {
 		c.Groups, c.GroupsKnown = groups, true
 	}
+	c.UnitKnown = !r.units
 	if r.units {
 		if unit, err := p.unit(r, cgroups); err == nil {
 			c.Unit, c.UnitKnown = unit, true

@@ -15,7 +15,7 @@ import (
 
 // Bounds of a search. A unit that divides its processes over more control groups has no known members.
 const (
-	maxUnitDirs  = 4096
+	maxUnitDirs  = 1024
 	maxProcsText = 1 << 20 // bytes of a list of processes
 )
 

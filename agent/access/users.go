@@ -45,9 +45,10 @@ type users struct {
 
 	waiting atomic.Int64 // leases of all users
 
-	mu    sync.Mutex
-	conns int
-	// byUID has the users with connections, and some that had them a moment ago.
+	mu      sync.Mutex
+	conns   int
+	holders int
+	// byUID has the users with connections or watched processes, and some that had them a moment ago.
 	byUID map[uint32]*User
 }
 
@@ -59,8 +60,9 @@ type User struct {
 	uid uint32
 
 	// Guarded by users.mu.
-	conns int
-	gone  time.Time // of the last connection
+	conns   int
+	holders int       // processes that are watched
+	gone    time.Time // of the last connection
 
 	waiting atomic.Int64
 	// bytes are in flight, of large requests and of replies; smallBytes are of small requests.
@@ -116,7 +118,7 @@ func (u *users) disconnect(one *User) {
 
 // tidy forgets a user that has nothing, unless the rate of its requests has to be remembered for a moment.
 func (u *users) tidy(one *User) {
-	if one.conns > 0 {
+	if one.conns > 0 || one.holders > 0 {
 		return
 	}
 	if u.shares.UserRequests == 0 {
@@ -127,13 +129,37 @@ func (u *users) tidy(one *User) {
 		return
 	}
 	for uid, o := range u.byUID {
-		if o.conns == 0 && time.Since(o.gone) > rateWindow {
+		if o.conns == 0 && o.holders == 0 && time.Since(o.gone) > rateWindow {
 			delete(u.byUID, uid)
 		}
 	}
 	if len(u.byUID) > 2*maxIdleUsers {
 		delete(u.byUID, one.uid)
 	}
+}
+
+// hold counts a process that is watched.
+func (u *users) hold(uid uint32) (*User, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.user(uid)
+	if !mayTake(int64(one.holders), 1, int64(u.shares.Holders-u.holders), 0) {
+		u.tidy(one)
+		return nil, busy("user %d has %d processes whose leases end with them, of %d in all; lease without release_on_exit,"+
+			" or raise max-holders", uid, one.holders, u.shares.Holders)
+	}
+	one.holders++
+	u.holders++
+	return one, nil
+}
+
+// unhold ends hold.
+func (u *users) unhold(one *User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one.holders--
+	u.holders--
+	u.tidy(one)
 }
 
 // rateWindow is how much of its rate a user may use at once.

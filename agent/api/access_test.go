@@ -64,6 +64,8 @@ var operations = map[string]access.Operation{
 
 	"/health":       access.Open,
 	"/openapi.yaml": access.Open,
+	// About oneself; about others it is a read of the agent as a whole.
+	"/v1/agent.access": access.Open,
 }
 
 func TestEveryPathIsOneOperation(t *testing.T) {
@@ -225,6 +227,9 @@ func TestCallsNeedTheirOperation(t *testing.T) {
 			if path == "/v1/queue.redrive" {
 				want = false // It takes produce on the other queue, too.
 			}
+			if path == "/v1/agent.access" {
+				want = name == "read" // The example asks about somebody else.
+			}
 			if path == "/v1/queues.create" || path == "/v1/queues.update" {
 				want = want && !bytes.Contains(body, []byte("dead_queue"))
 			}
@@ -351,6 +356,9 @@ func TestListShowsWhatOneMayRead(t *testing.T) {
 		if !strings.Contains(text, `"q14"`) || strings.Contains(text, `"q15"`) {
 			t.Errorf("%s: q14 is not shown, or q15 is: %s", path, text)
 		}
+	}
+	if rec := w.callAs(t, http.MethodPost, "/v1/agent.backup", "", []byte(`{}`)); rec.Code != http.StatusForbidden {
+		t.Errorf("a back-up of all queues, one of which may not be read: %d", rec.Code)
 	}
 }
 

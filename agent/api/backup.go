@@ -29,6 +29,13 @@ func backupRoute() *route {
 // agentBackup streams a back-up. What goes wrong after its beginning is in the
 // stream, which then lacks its end.
 func agentBackup(c *call, req *pb.AgentBackupRequest) error {
+	if req.QueueName == agentWide {
+		// Of all, there may be some that the caller may not read.
+		err := c.h.eachQueue(c.r.Context(), func(info *queue.Info) error { return c.may(info.Name) })
+		if err != nil {
+			return err
+		}
+	}
 	r := &backup.Request{Queue: req.QueueName, Partition: -1, Version: c.h.version, Now: time.Now()}
 	if req.Partition != nil {
 		if r.Partition = int(*req.Partition); r.Partition < 0 {

@@ -34,6 +34,7 @@ func (c *call) writeMetrics() {
 	for op := access.Produce; op <= access.Admin; op++ {
 		page.Set(metrics.Refused, float64(c.h.guard.Refusals(op)), op.String())
 	}
+	page.Set(metrics.Holders, float64(c.h.guard.Holders()))
 	c.h.collect(c.r.Context(), page)
 	c.h.requests.Write(page, time.Now())
 	c.writePlain(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", page.Append(nil))

@@ -216,8 +216,8 @@ func schemaOf(f protoreflect.FieldDescriptor) string {
 		s = "string base64"
 	case protoreflect.BoolKind:
 		s = "boolean"
-	case protoreflect.Int32Kind:
-		s = "integer int32"
+	case protoreflect.Int32Kind, protoreflect.Uint32Kind:
+		s = "integer " + f.Kind().String()
 	case protoreflect.Int64Kind, protoreflect.Uint64Kind:
 		s = "string " + f.Kind().String()
 	default:

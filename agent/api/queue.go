@@ -59,12 +59,18 @@ func queueLease(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
+	holder, err := c.leaseHolder(q, req.ReleaseOnExit)
+	if err != nil {
+		return err
+	}
 	res, err := q.Lease(c.r.Context(), &queue.LeaseRequest{
 		ClientID:       req.ClientId,
 		BatchSize:      int(req.BatchSize),
 		RequestTimeout: timeout,
 		LeaseTimeout:   lease,
+		Holder:         holder.name(),
 	})
+	holder.check(c.h.service)
 	if err != nil {
 		return err
 	}
@@ -139,11 +145,19 @@ func queueExtend(c *call, req *pb.QueueExtendRequest) error {
 	if err != nil {
 		return err
 	}
+	var holder holder
+	if req.ReleaseOnExit {
+		if holder, err = c.holder(); err != nil {
+			return err
+		}
+	}
 	deadline, err := q.Extend(ctx, &queue.ExtendRequest{
 		Partition:    int(req.Partition),
 		IDs:          req.Ids,
 		LeaseTimeout: lease,
+		Holder:       holder.name(),
 	})
+	holder.check(c.h.service)
 	if err != nil {
 		return err
 	}

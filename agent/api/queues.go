@@ -32,6 +32,7 @@ func readInfo(req *pb.QueueInfo) (queue.Info, error) {
 		MaxItems:            req.MaxItems,
 		MaxBytes:            req.MaxBytes,
 		FullPolicy:          queue.FullPolicy(req.FullPolicy),
+		ReleaseOnExit:       req.ReleaseOnExit,
 	}, nil
 }
 
@@ -108,7 +109,7 @@ func queuesInfo(c *call, req *pb.QueuesInfoRequest) error {
 func infoReply(f format, info *queue.Info) *pb.QueueInfo {
 	m := infoMessage(info)
 	if f == formatJSON {
-		m.MaxItems, m.MaxBytes, m.FullPolicy = 0, 0, ""
+		m.MaxItems, m.MaxBytes, m.FullPolicy, m.ReleaseOnExit = 0, 0, "", false
 	}
 	return m
 }
@@ -129,6 +130,7 @@ func infoMessage(info *queue.Info) *pb.QueueInfo {
 		MaxItems:            info.MaxItems,
 		MaxBytes:            info.MaxBytes,
 		FullPolicy:          string(info.FullPolicy),
+		ReleaseOnExit:       info.ReleaseOnExit,
 	}
 }
 

@@ -123,6 +123,7 @@ func routes(o *Options) map[string]*route {
 		"/v1/agent.audit":   plain(access.Read, limitOther, &pb.AgentAuditResponse{}, agentAudit),
 		"/v1/agent.backup":  backupRoute(),
 		"/v1/agent.restore": {op: access.Admin, reply: &pb.AgentRestoreResponse{}, bodyStream: true, serve: agentRestore},
+		"/v1/agent.access":  filtered(access.Open, limitOther, &pb.AgentAccessResponse{}, agentAccess),
 	}
 	for what, names := range map[string][]string{
 		"namespace":    {"namespaces.create", "namespaces.update", "namespaces.list", "namespaces.delete"},

@@ -51,6 +51,8 @@ type LeaseOptions struct {
 	Wait time.Duration
 	// LeaseTimeout replaces the queue's; 0 is the queue's.
 	LeaseTimeout time.Duration
+	// ReleaseOnExit says whether the leases end when this process ends; nil: as the queue says.
+	ReleaseOnExit *bool
 	// ClientID is unique among the requests that wait on the queue. Empty: a random one.
 	ClientID string
 }
@@ -91,6 +93,7 @@ func (c *Client) Lease(ctx context.Context, queue string, o LeaseOptions) ([]Ite
 	if o.LeaseTimeout != 0 {
 		req.LeaseTimeout = o.LeaseTimeout.String()
 	}
+	req.ReleaseOnExit = o.ReleaseOnExit
 	body, err := proto.Marshal(req)
 	if err != nil {
 		return nil, &Error{kind: ErrInvalid, cause: err, Message: err.Error()}
@@ -125,8 +128,19 @@ func (c *Client) Retry(ctx context.Context, queue string, partition int, items .
 // Extend moves the lease deadline of leased items of one partition to a lease timeout from now, all or none, and
 // returns it. A lease timeout of 0 is the queue's.
 func (c *Client) Extend(ctx context.Context, queue string, partition int, leaseTimeout time.Duration, ids ...string) (time.Time, error) {
+	return c.extend(ctx, queue, partition, leaseTimeout, false, ids)
+}
+
+// Hold is Extend, and makes the leases end when this process ends. It does so for leases of another process too, and
+// for those that the agent has stopped watching since it was started again.
+func (c *Client) Hold(ctx context.Context, queue string, partition int, leaseTimeout time.Duration, ids ...string) (time.Time, error) {
+	return c.extend(ctx, queue, partition, leaseTimeout, true, ids)
+}
+
+func (c *Client) extend(ctx context.Context, queue string, partition int, leaseTimeout time.Duration, hold bool, ids []string) (time.Time, error) {
 	req := &pb.QueueExtendRequest{
 		QueueName: queue, Partition: int32(clampInt(partition)), RequestTimeout: requestTimeout(ctx), Ids: ids,
+		ReleaseOnExit: hold,
 	}
 	if leaseTimeout != 0 {
 		req.LeaseTimeout = leaseTimeout.String()

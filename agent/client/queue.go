@@ -30,6 +30,8 @@ type QueueInfo struct {
 	MaxBytes int64 `json:"max_bytes"`
 	// FullPolicy says what becomes of a produce beyond them; empty is FullReject.
 	FullPolicy string `json:"full_policy"`
+	// ReleaseOnExit makes leases end when the process that leased ends, unless a lease says otherwise.
+	ReleaseOnExit bool `json:"release_on_exit"`
 	// CreatedAt and UpdatedAt are the agent's to set.
 	CreatedAt time.Time `json:"created_at,omitzero"`
 	UpdatedAt time.Time `json:"updated_at,omitzero"`
@@ -97,7 +99,7 @@ func (c *Client) CreateQueue(ctx context.Context, q QueueInfo) error {
 }
 
 // UpdateQueue changes a queue's options. LeaseTimeout, ExpireTimeout and Partitions are kept where they are 0;
-// MaxAttempts, DeadQueue, Reference, MaxItems, MaxBytes and FullPolicy are always replaced.
+// MaxAttempts, DeadQueue, Reference, MaxItems, MaxBytes, FullPolicy and ReleaseOnExit are always replaced.
 func (c *Client) UpdateQueue(ctx context.Context, q QueueInfo) error {
 	return c.call(ctx, "/v1/queues.update", queueToWire(q), nil)
 }
@@ -187,6 +189,7 @@ func queueToWire(q QueueInfo) *pb.QueueInfo {
 		QueueName: q.Name, DeadQueue: q.DeadQueue, Reference: q.Reference,
 		MaxAttempts: int32(clampInt(q.MaxAttempts)), RequestedPartitions: int32(clampInt(q.Partitions)),
 		MaxItems: q.MaxItems, MaxBytes: q.MaxBytes, FullPolicy: q.FullPolicy,
+		ReleaseOnExit: q.ReleaseOnExit,
 	}
 	if q.LeaseTimeout != 0 {
 		w.LeaseTimeout = q.LeaseTimeout.String()
@@ -203,7 +206,8 @@ func queueFromWire(w *pb.QueueInfo) QueueInfo {
 		LeaseTimeout: parseDuration(w.LeaseTimeout), ExpireTimeout: parseDuration(w.ExpireTimeout),
 		MaxAttempts: int(w.MaxAttempts), Partitions: int(w.RequestedPartitions),
 		MaxItems: w.MaxItems, MaxBytes: w.MaxBytes, FullPolicy: cmp.Or(w.FullPolicy, FullReject),
-		CreatedAt: fromTimestamp(w.CreatedAt), UpdatedAt: fromTimestamp(w.UpdatedAt),
+		ReleaseOnExit: w.ReleaseOnExit,
+		CreatedAt:     fromTimestamp(w.CreatedAt), UpdatedAt: fromTimestamp(w.UpdatedAt),
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,6 +58,9 @@ type Worker struct {
 	BatchSize int
 	// LeaseTimeout replaces the queue's; 0 is the queue's.
 	LeaseTimeout time.Duration
+	// ReleaseOnExit makes the leases end when this process ends, however it does; false: as the queue says. Where the
+	// agent cannot watch this process, OnError is told so, once, and the leases last as long as others.
+	ReleaseOnExit bool
 	// RetryMin and RetryMax bound the time until a failed item may be leased again; 0 is 1 s and 5 min.
 	RetryMin, RetryMax time.Duration
 	// DrainTimeout is how long handlers may go on after Run's context has ended; 0 is 30 s. The items are then
@@ -108,6 +113,7 @@ func (w *Worker) Run(ctx context.Context) error {
 type run struct {
 	Worker  // a copy with the defaults filled in
 	results chan result
+	ties    atomic.Bool // leases are to end with this process
 
 	mu sync.Mutex
 	// held are the leases that are out: at most a batch that waits for handlers, those of the handlers, and those
@@ -137,6 +143,7 @@ func newRun(w *Worker) *run {
 		Worker: *w, held: make(map[*held]struct{}), wake: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 		results: make(chan result, settleBatch),
 	}
+	r.ties.Store(r.ReleaseOnExit)
 	if r.Client == nil {
 		r.Client = new(Client)
 	}
@@ -156,9 +163,13 @@ func (r *run) lease(ctx context.Context, out chan<- *held) error {
 	}
 	backOff := agentBackOff()
 	for ctx.Err() == nil {
+		var releaseOnExit *bool
+		if ties := r.ties.Load(); ties {
+			releaseOnExit = &ties
+		}
 		call, cancel := context.WithTimeout(ctx, wait+callTimeout)
 		items, err := r.Client.Lease(call, r.Queue, LeaseOptions{
-			BatchSize: r.BatchSize, Wait: wait, LeaseTimeout: r.LeaseTimeout,
+			BatchSize: r.BatchSize, Wait: wait, LeaseTimeout: r.LeaseTimeout, ReleaseOnExit: releaseOnExit,
 		})
 		cancel()
 		switch {
@@ -167,6 +178,9 @@ func (r *run) lease(ctx context.Context, out chan<- *held) error {
 			r.deal(ctx, r.hold(items), out)
 		case ctx.Err() != nil:
 			return nil
+		case releaseOnExit != nil && isNotWatched(err):
+			r.report(nil, err)
+			r.ties.Store(false)
 		case errors.Is(err, ErrEmpty):
 			backOff.reset()
 			if r.StopWhenEmpty && !r.awaitSettled(ctx) {
@@ -278,6 +292,11 @@ func RetryAfter(err error, d time.Duration) error {
 // or is dropped if its queue has none.
 func Dead(err error) error {
 	return &wish{err: cmp.Or(err, errors.New("dead")), dead: true}
+}
+
+// isNotWatched reports whether the agent refused a lease since it cannot watch this process.
+func isNotWatched(err error) bool {
+	return errors.Is(err, ErrInvalid) && strings.HasPrefix(err.Error(), "release_on_exit is invalid")
 }
 
 // isFinal reports whether the same call can never succeed.

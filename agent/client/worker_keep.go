@@ -164,7 +164,11 @@ func (r *run) extend(ctx context.Context, group []*held) {
 	from := time.Now()
 	call, cancel := context.WithTimeout(ctx, min(group[0].timeout/3, callTimeout))
 	defer cancel()
-	_, err := r.Client.Extend(call, r.Queue, group[0].item.Partition, r.LeaseTimeout, ids...)
+	extend := r.Client.Extend
+	if r.ties.Load() {
+		extend = r.Client.Hold // The agent may have been started again, and watch nobody.
+	}
+	_, err := extend(call, r.Queue, group[0].item.Partition, r.LeaseTimeout, ids...)
 	switch {
 	case err == nil:
 		r.extended(group, from)

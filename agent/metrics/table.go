@@ -75,6 +75,7 @@ const (
 	RequestDuration
 	RequestsTotal
 	Refused
+	Holders
 
 	families
 )
@@ -147,6 +148,7 @@ var table = [families]about{
 	RequestDuration: {"http_handler_duration", summary, []string{"path", "quantile"}, "Seconds from a request to the end of its answer, waiting for items included; the quantiles look back five minutes."},
 	RequestsTotal:   {"http_requests_total", counter, []string{"path", "code"}, "Requests answered since the agent started."},
 	Refused:         {"querator_refused_total", counter, []string{"operation"}, "Calls that the access rules refused since the agent started: produce, consume, read, admin."},
+	Holders:         {"querator_lease_holders", gauge, nil, "Processes that hold, or held, leases which end with them."},
 }
 
 // Document returns docs/metrics.md.

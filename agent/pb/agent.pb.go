@@ -1430,6 +1430,203 @@ func (x *AgentRestoreResponse) GetNotes() []string {
 	return nil
 }
 
+// AgentAccessRequest asks whether somebody may do something.
+type AgentAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The queue; empty is the agent as a whole.
+	QueueName string `protobuf:"bytes,1,opt,name=queueName,json=queue_name,proto3" json:"queueName,omitempty"`
+	// produce, consume, read or admin.
+	Operation string `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	// A user by name or number; empty: whoever makes this call, and then nothing
+	// of the rest is looked at. To ask about others takes the right to read the
+	// agent as a whole.
+	User string `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	// Groups that the user has beside those of the system's files.
+	Groups []string `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
+	// The system unit that the user's process is of.
+	Unit          string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentAccessRequest) Reset() {
+	*x = AgentAccessRequest{}
+	mi := &file_agent_pb_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentAccessRequest) ProtoMessage() {}
+
+func (x *AgentAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentAccessRequest.ProtoReflect.Descriptor instead.
+func (*AgentAccessRequest) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AgentAccessRequest) GetQueueName() string {
+	if x != nil {
+		return x.QueueName
+	}
+	return ""
+}
+
+func (x *AgentAccessRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *AgentAccessRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *AgentAccessRequest) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *AgentAccessRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+type AgentAccessResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// Why, in words.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The rule that decides, from 1, and its place in the configuration; 0 is none.
+	Rule   int32  `protobuf:"varint,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Who was judged.
+	Uid    uint32   `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid    uint32   `protobuf:"varint,6,opt,name=gid,proto3" json:"gid,omitempty"`
+	Groups []uint32 `protobuf:"varint,7,rep,packed,name=groups,proto3" json:"groups,omitempty"`
+	// The system unit, if it is one that a rule names.
+	Unit string `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
+	// What is not known of the caller: groups, unit.
+	Unknown       []string `protobuf:"bytes,9,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentAccessResponse) Reset() {
+	*x = AgentAccessResponse{}
+	mi := &file_agent_pb_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentAccessResponse) ProtoMessage() {}
+
+func (x *AgentAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentAccessResponse.ProtoReflect.Descriptor instead.
+func (*AgentAccessResponse) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AgentAccessResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *AgentAccessResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AgentAccessResponse) GetRule() int32 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *AgentAccessResponse) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *AgentAccessResponse) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *AgentAccessResponse) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+func (x *AgentAccessResponse) GetGroups() []uint32 {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *AgentAccessResponse) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *AgentAccessResponse) GetUnknown() []string {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
 var File_agent_pb_agent_proto protoreflect.FileDescriptor
 
 const file_agent_pb_agent_proto_rawDesc = "" +
@@ -1572,7 +1769,24 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"partitions\x18\x02 \x01(\x05R\n" +
 	"partitions\x12\x14\n" +
 	"\x05items\x18\x03 \x01(\x03R\x05items\x12\x14\n" +
-	"\x05notes\x18\x04 \x03(\tR\x05notesB.Z,github.com/kapetan-io/querator-edge/agent/pbb\x06proto3"
+	"\x05notes\x18\x04 \x03(\tR\x05notes\"\x91\x01\n" +
+	"\x12AgentAccessRequest\x12\x1d\n" +
+	"\tqueueName\x18\x01 \x01(\tR\n" +
+	"queue_name\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\tR\x04user\x12\x16\n" +
+	"\x06groups\x18\x04 \x03(\tR\x06groups\x12\x12\n" +
+	"\x04unit\x18\x05 \x01(\tR\x04unit\"\xdd\x01\n" +
+	"\x13AgentAccessResponse\x12\x18\n" +
+	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\x05R\x04rule\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x10\n" +
+	"\x03uid\x18\x05 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x06 \x01(\rR\x03gid\x12\x16\n" +
+	"\x06groups\x18\a \x03(\rR\x06groups\x12\x12\n" +
+	"\x04unit\x18\b \x01(\tR\x04unit\x12\x18\n" +
+	"\aunknown\x18\t \x03(\tR\aunknownB.Z,github.com/kapetan-io/querator-edge/agent/pbb\x06proto3"
 
 var (
 	file_agent_pb_agent_proto_rawDescOnce sync.Once
@@ -1586,7 +1800,7 @@ func file_agent_pb_agent_proto_rawDescGZIP() []byte {
 	return file_agent_pb_agent_proto_rawDescData
 }
 
-var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_agent_pb_agent_proto_goTypes = []any{
 	(*AgentStatusRequest)(nil),    // 0: queratoredge.v1.AgentStatusRequest
 	(*AgentStatusResponse)(nil),   // 1: queratoredge.v1.AgentStatusResponse
@@ -1604,11 +1818,13 @@ var file_agent_pb_agent_proto_goTypes = []any{
 	(*PartitionAudit)(nil),        // 13: queratoredge.v1.PartitionAudit
 	(*AgentBackupRequest)(nil),    // 14: queratoredge.v1.AgentBackupRequest
 	(*AgentRestoreResponse)(nil),  // 15: queratoredge.v1.AgentRestoreResponse
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*QueueInfo)(nil),             // 17: queratoredge.v1.QueueInfo
+	(*AgentAccessRequest)(nil),    // 16: queratoredge.v1.AgentAccessRequest
+	(*AgentAccessResponse)(nil),   // 17: queratoredge.v1.AgentAccessResponse
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*QueueInfo)(nil),             // 19: queratoredge.v1.QueueInfo
 }
 var file_agent_pb_agent_proto_depIdxs = []int32{
-	16, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
+	18, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
 	3,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
 	4,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
 	5,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
@@ -1616,8 +1832,8 @@ var file_agent_pb_agent_proto_depIdxs = []int32{
 	7,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
 	9,  // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
 	2,  // 7: queratoredge.v1.AgentStatusResponse.problems:type_name -> queratoredge.v1.Problem
-	16, // 8: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
-	17, // 9: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
+	18, // 8: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
+	19, // 9: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
 	8,  // 10: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
 	9,  // 11: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
 	10, // 12: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
@@ -1643,7 +1859,7 @@ func file_agent_pb_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_pb_agent_proto_rawDesc), len(file_agent_pb_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -196,7 +196,10 @@ type QueueLeaseRequest struct {
 	// How long to wait for the first item; required, more than 10ms, at most 15m.
 	RequestTimeout string `protobuf:"bytes,4,opt,name=requestTimeout,json=request_timeout,proto3" json:"requestTimeout,omitempty"`
 	// Replaces the queue's lease timeout for this lease.
-	LeaseTimeout  string `protobuf:"bytes,1000,opt,name=leaseTimeout,json=lease_timeout,proto3" json:"leaseTimeout,omitempty"`
+	LeaseTimeout string `protobuf:"bytes,1000,opt,name=leaseTimeout,json=lease_timeout,proto3" json:"leaseTimeout,omitempty"`
+	// Whether the lease ends when the process that made the connection ends;
+	// absent: as the queue says.
+	ReleaseOnExit *bool `protobuf:"varint,1001,opt,name=releaseOnExit,json=release_on_exit,proto3,oneof" json:"releaseOnExit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +267,13 @@ func (x *QueueLeaseRequest) GetLeaseTimeout() string {
 		return x.LeaseTimeout
 	}
 	return ""
+}
+
+func (x *QueueLeaseRequest) GetReleaseOnExit() bool {
+	if x != nil && x.ReleaseOnExit != nil {
+		return *x.ReleaseOnExit
+	}
+	return false
 }
 
 type QueueLeaseResponse struct {
@@ -618,7 +628,10 @@ type QueueExtendRequest struct {
 	RequestTimeout string                 `protobuf:"bytes,3,opt,name=requestTimeout,json=request_timeout,proto3" json:"requestTimeout,omitempty"`
 	Ids            []string               `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty"`
 	// Replaces the queue's lease timeout.
-	LeaseTimeout  string `protobuf:"bytes,1000,opt,name=leaseTimeout,json=lease_timeout,proto3" json:"leaseTimeout,omitempty"`
+	LeaseTimeout string `protobuf:"bytes,1000,opt,name=leaseTimeout,json=lease_timeout,proto3" json:"leaseTimeout,omitempty"`
+	// From now on the leases end when the process that made the connection ends;
+	// false changes nothing.
+	ReleaseOnExit bool `protobuf:"varint,1001,opt,name=releaseOnExit,json=release_on_exit,proto3" json:"releaseOnExit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -686,6 +699,13 @@ func (x *QueueExtendRequest) GetLeaseTimeout() string {
 		return x.LeaseTimeout
 	}
 	return ""
+}
+
+func (x *QueueExtendRequest) GetReleaseOnExit() bool {
+	if x != nil {
+		return x.ReleaseOnExit
+	}
+	return false
 }
 
 type QueueExtendResponse struct {
@@ -1339,7 +1359,7 @@ const file_agent_pb_queue_proto_rawDesc = "" +
 	"enqueue_at\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\fR\x05bytes\x12\x12\n" +
 	"\x04utf8\x18\x06 \x01(\tR\x04utf8\x12\x1d\n" +
-	"\tsource_id\x18\xe8\a \x01(\tR\tsource_id\"\xbd\x01\n" +
+	"\tsource_id\x18\xe8\a \x01(\tR\tsource_id\"\xfd\x01\n" +
 	"\x11QueueLeaseRequest\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x12\x1d\n" +
@@ -1347,7 +1367,9 @@ const file_agent_pb_queue_proto_rawDesc = "" +
 	"batch_size\x12\x1b\n" +
 	"\bclientId\x18\x03 \x01(\tR\tclient_id\x12'\n" +
 	"\x0erequestTimeout\x18\x04 \x01(\tR\x0frequest_timeout\x12$\n" +
-	"\fleaseTimeout\x18\xe8\a \x01(\tR\rlease_timeout\"\x88\x01\n" +
+	"\fleaseTimeout\x18\xe8\a \x01(\tR\rlease_timeout\x12,\n" +
+	"\rreleaseOnExit\x18\xe9\a \x01(\bH\x00R\x0frelease_on_exit\x88\x01\x01B\x10\n" +
+	"\x0e_releaseOnExit\"\x88\x01\n" +
 	"\x12QueueLeaseResponse\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x12\x1c\n" +
@@ -1375,14 +1397,15 @@ const file_agent_pb_queue_proto_rawDesc = "" +
 	"\x0eQueueRetryItem\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\aretryAt\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bretry_at\x12\x12\n" +
-	"\x04dead\x18\x03 \x01(\bR\x04dead\"\xb2\x01\n" +
+	"\x04dead\x18\x03 \x01(\bR\x04dead\"\xdb\x01\n" +
 	"\x12QueueExtendRequest\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12'\n" +
 	"\x0erequestTimeout\x18\x03 \x01(\tR\x0frequest_timeout\x12\x10\n" +
 	"\x03ids\x18\x04 \x03(\tR\x03ids\x12$\n" +
-	"\fleaseTimeout\x18\xe8\a \x01(\tR\rlease_timeout\"X\n" +
+	"\fleaseTimeout\x18\xe8\a \x01(\tR\rlease_timeout\x12'\n" +
+	"\rreleaseOnExit\x18\xe9\a \x01(\bR\x0frelease_on_exit\"X\n" +
 	"\x13QueueExtendResponse\x12A\n" +
 	"\rleaseDeadline\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x0elease_deadline\"\x8e\x01\n" +
 	"\x11QueueClearRequest\x12\x1d\n" +
@@ -1492,6 +1515,7 @@ func file_agent_pb_queue_proto_init() {
 	if File_agent_pb_queue_proto != nil {
 		return
 	}
+	file_agent_pb_queue_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -52,7 +52,10 @@ type QueueInfo struct {
 	MaxBytes int64 `protobuf:"varint,1002,opt,name=maxBytes,json=max_bytes,proto3" json:"maxBytes,omitempty"`
 	// What becomes of a produce beyond them: reject (or empty) refuses it,
 	// drop-oldest drops the oldest ready items.
-	FullPolicy    string `protobuf:"bytes,1003,opt,name=fullPolicy,json=full_policy,proto3" json:"fullPolicy,omitempty"`
+	FullPolicy string `protobuf:"bytes,1003,opt,name=fullPolicy,json=full_policy,proto3" json:"fullPolicy,omitempty"`
+	// Leases end when the process that leased ends, unless the lease says
+	// otherwise.
+	ReleaseOnExit bool `protobuf:"varint,1004,opt,name=releaseOnExit,json=release_on_exit,proto3" json:"releaseOnExit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +186,13 @@ func (x *QueueInfo) GetFullPolicy() string {
 		return x.FullPolicy
 	}
 	return ""
+}
+
+func (x *QueueInfo) GetReleaseOnExit() bool {
+	if x != nil {
+		return x.ReleaseOnExit
+	}
+	return false
 }
 
 type PartitionInfo struct {
@@ -436,7 +446,7 @@ var File_agent_pb_queues_proto protoreflect.FileDescriptor
 
 const file_agent_pb_queues_proto_rawDesc = "" +
 	"\n" +
-	"\x15agent/pb/queues.proto\x12\x0fqueratoredge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x04\n" +
+	"\x15agent/pb/queues.proto\x12\x0fqueratoredge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x04\n" +
 	"\tQueueInfo\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x129\n" +
@@ -459,7 +469,8 @@ const file_agent_pb_queues_proto_rawDesc = "" +
 	"\bmaxItems\x18\xe9\a \x01(\x03R\tmax_items\x12\x1c\n" +
 	"\bmaxBytes\x18\xea\a \x01(\x03R\tmax_bytes\x12 \n" +
 	"\n" +
-	"fullPolicy\x18\xeb\a \x01(\tR\vfull_policy\"-\n" +
+	"fullPolicy\x18\xeb\a \x01(\tR\vfull_policy\x12'\n" +
+	"\rreleaseOnExit\x18\xec\a \x01(\bR\x0frelease_on_exit\"-\n" +
 	"\rPartitionInfo\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\"c\n" +
 	"\x11QueuesListRequest\x12\x14\n" +

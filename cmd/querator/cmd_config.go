@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/paths"
 )
@@ -36,6 +37,9 @@ every mistake, if the agent would not start with it. It asks no agent.`,
 			flags.Socket = e.socket
 			loaded, err := config.LoadAgent(flags, e.paths())
 			if err != nil {
+				return err
+			}
+			if _, err := access.Compile(loaded, access.Accounts{}); err != nil {
 				return err
 			}
 			type setting struct {

@@ -37,6 +37,7 @@ func queueFlags(cmd *cobra.Command, q *client.QueueInfo) {
 	f.Var((*sizeFlag)(&q.MaxBytes), "max-bytes", "most bytes of payloads and labels that it may hold, such as 256MiB; 0 is no limit")
 	f.StringVar(&q.FullPolicy, "full-policy", q.FullPolicy, "what becomes of a produce beyond them: "+
 		client.FullReject+" or "+client.FullDropOldest)
+	f.BoolVar(&q.ReleaseOnExit, "release-on-exit", false, "leases end when the process that leased ends, unless a lease says otherwise")
 }
 
 func (e *env) createCommand() *cobra.Command {
@@ -106,6 +107,7 @@ func mergeQueue(cmd *cobra.Command, now, given *client.QueueInfo) bool {
 	set("partitions", func() { now.Partitions = given.Partitions })
 	set("max-items", func() { now.MaxItems = given.MaxItems })
 	set("max-bytes", func() { now.MaxBytes = given.MaxBytes })
+	set("release-on-exit", func() { now.ReleaseOnExit = given.ReleaseOnExit })
 	set("full-policy", func() { now.FullPolicy = given.FullPolicy })
 	return any
 }
@@ -197,6 +199,7 @@ func (e *env) infoCommand() *cobra.Command {
 				t.row("max items", countLimit(q.MaxItems))
 				t.row("max bytes", byteLimit(q.MaxBytes))
 				t.row("full policy", q.FullPolicy)
+				t.row("release on exit", q.ReleaseOnExit)
 				t.row("reference", dash(q.Reference))
 				t.row("created", timeText(q.CreatedAt))
 				t.row("updated", timeText(q.UpdatedAt))

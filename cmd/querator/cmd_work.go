@@ -34,6 +34,7 @@ QUERATOR_REFERENCE and QUERATOR_LEASE_DEADLINE.
 
 Exit code 0 completes the item; anything else gives it back, for later with each attempt. The lease is extended
 while the command runs; if it is lost all the same, the command and what it has started get SIGTERM, then SIGKILL.
+If querator itself is killed, its items are offered again at once; a command that runs then is not stopped.
 On SIGINT or SIGTERM nothing new is begun, commands that run may finish within --drain-timeout, and what was not
 begun goes back.`,
 		Example: `  querator work photos --concurrency 2 -- ./upload.sh
@@ -74,11 +75,11 @@ func (e *env) work(ctx context.Context, w *client.Worker, queue string, command 
 	call, cancel := e.limited(ctx)
 	_, err = e.client().QueueInfo(call, queue)
 	cancel()
-	if err != nil {
+	if err != nil && !errors.Is(err, client.ErrDenied) { // Who may consume need not be allowed to read.
 		return err
 	}
 	out, errs := &sharedWriter{w: e.stdout}, &sharedWriter{w: e.stderr}
-	w.Client, w.Queue = e.client(), queue
+	w.Client, w.Queue, w.ReleaseOnExit = e.client(), queue, true
 	w.Handler = func(ctx context.Context, item *client.Item) error {
 		cmd := exec.CommandContext(ctx, path, command[1:]...)
 		cmd.Args[0] = command[0]

@@ -73,7 +73,8 @@ func (e *env) rootCommand() *cobra.Command {
 	add(root, groupQueues, e.queuesCommand(), e.statsCommand(), e.clearCommand(), e.pauseCommand(),
 		e.resumeCommand(), e.redriveCommand())
 	add(root, groupAgent, e.agentCommand(), e.statusCommand(), e.topCommand(), e.auditCommand(), e.backupCommand(),
-		e.restoreCommand(), e.verifyCommand(), e.salvageCommand(), e.configCommand(), e.benchCommand())
+		e.restoreCommand(), e.verifyCommand(), e.salvageCommand(), e.configCommand(), e.accessCommand(),
+		e.benchCommand())
 	add(root, "", e.versionCommand())
 	// The names that these have in Querator.
 	for _, cmd := range []*cobra.Command{e.createCommand(), e.updateCommand(), e.listCommand(), e.deleteCommand()} {

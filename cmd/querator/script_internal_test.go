@@ -8,16 +8,17 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/api"
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/serve"
 	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/queue/memstore"
 )
@@ -45,8 +46,13 @@ func serveAgent(t *testing.T, storeBytes int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: api.New(api.Options{Service: service, Version: "test",
-		LogError: func(path string, err error) { t.Errorf("%s: internal error: %v", path, err) }})}
+	guard := access.New(access.Options{Shares: access.Shares{Holders: 10}})
+	h := api.New(api.Options{Service: service, Version: "test", Guard: guard,
+		LogError: func(path string, err error) { t.Errorf("%s: internal error: %v", path, err) }})
+	server := &serve.Server{Handler: h, Greet: h.Greet, Leave: h.Leave}
+	ctx, stopWatching := context.WithCancel(context.Background())
+	watched := make(chan error, 1)
+	go func() { watched <- guard.Watch(ctx, service.ReleaseHolders) }()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -58,6 +64,10 @@ func serveAgent(t *testing.T, storeBytes int64) string {
 		}
 		server.Close()
 		<-served
+		stopWatching()
+		if err := <-watched; err != nil {
+			t.Error(err)
+		}
 		os.RemoveAll(dir)
 	})
 	return path
