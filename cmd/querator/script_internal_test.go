@@ -62,7 +62,7 @@ func serveAgent(t *testing.T, storeBytes int64) string {
 		if err := service.Shutdown(context.Background()); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
-		server.Close()
+		_ = server.Close()
 		<-served
 		stopWatching()
 		if err := <-watched; err != nil {
