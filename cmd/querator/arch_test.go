@@ -131,6 +131,10 @@ func TestImportsPointDown(t *testing.T) {
 				t.Errorf("%s imports %s; the engine depends on the standard library only", s.path, path)
 			case path == "github.com/dgraph-io/badger/v4" && !s.in("badgerstore"):
 				t.Errorf("%s imports Badger; only badgerstore knows it", s.path)
+			case strings.HasPrefix(path, "github.com/nats-io/nats-server/") && !s.test:
+				t.Errorf("%s imports %s; the server is for tests only", s.path, path)
+			case strings.HasPrefix(path, "github.com/nats-io/") && !s.in("uplink"):
+				t.Errorf("%s imports %s; only the uplink knows it", s.path, path)
 			case path == "github.com/spf13/cobra" && !s.in("cmd"):
 				t.Errorf("%s imports cobra; only the command line knows it", s.path)
 			case path == "C":
@@ -392,7 +396,9 @@ func TestDirectDependencies(t *testing.T) {
 		"github.com/anishathalye/porcupine", // tests: linearizability
 		"github.com/cespare/xxhash/v2",      // badgerstore: checksums
 		"github.com/dgraph-io/badger/v4",    // badgerstore
-		"github.com/klauspost/compress",     // badgerstore: S2
+		"github.com/klauspost/compress",     // badgerstore: S2; uplink: zstd
+		"github.com/nats-io/nats-server/v2", // tests: the server of the uplink
+		"github.com/nats-io/nats.go",        // uplink
 		"github.com/rs/zerolog",             // the agent's log
 		"github.com/spf13/cobra",            // the command line
 		"go.yaml.in/yaml/v3",                // tests: the OpenAPI description

@@ -1,0 +1,61 @@
+// Package uplink delivers the events of a device to a NATS JetStream stream: none lost while the outbox holds
+// them, none stored twice that the server can recognise, in order for each partition, whatever becomes of the
+// network, the clocks, the server and the device.
+//
+// # One partition
+//
+// The events of a partition have gap-free numbers and go on one subject of their own (package event). The server
+// numbers the messages of its stream; the number of the last message on the subject is the fence. The pump
+// sends events from the tail on: the first message of whatever it sends carries the fence, and the server refuses
+// it if anything else was stored on the subject since. So bytes of a connection that was believed dead, and
+// arrive later, are refused, and so is a second device of the same name.
+//
+// On every connection and after every error the pump reads the last message on the subject back and compares its
+// identity with the outbox (readback.go):
+//
+//	nothing there, nothing delivered    begin
+//	nothing there, but delivered        aged out: go on; another stream: send again what is retained
+//	the last one that was delivered     go on behind it
+//	a later one of ours                 its receipt was lost: it counts as delivered
+//	an earlier one of ours              the server lost acknowledged events: they are sent again
+//	ours, but beyond what we know       the device was set back: all of that epoch counts as delivered
+//	not ours                            another installation: go on behind it; if that happens again while
+//	                                    both send, two devices have one name, and the uplink stops
+//
+// No message is ever tried again by itself: after an error the outcome is read back first. The outbox keeps
+// delivered events for some minutes, since a server acknowledges before its disk has them.
+//
+// # Ways to send
+//
+// One event at a time is fenced and exact on any server. A batch is stored as a whole or not at all, and is
+// exact too; a server that does not know batches stores their messages one by one, so the pump sends a batch of
+// one on each connection first and looks whether the receipt counts it. Where there are no batches, a window of
+// messages goes out with only the first one fenced; events of a window without receipts, which later ones may
+// have overtaken, are published again, and the server drops those whose identity it knows. A window is exact
+// within the dedupe window of the stream.
+//
+// How much goes out at once follows the link (sizer.go), and what the network may carry the budget (meter.go).
+//
+// # Errors of the server
+//
+//	disconnected     dial again, with full jitter
+//	no_reply         read back; after three, dial again
+//	no_stream        wait 1 s to 5 min
+//	fence            read back at once; again and again: wait 0.2 to 5 s, alarm
+//	duplicate        a batch has what the server knows: send singly
+//	remote_full      wait 1 s to 5 min, keep everything
+//	busy             wait 1 to 30 s
+//	too_large        leave the payload out, then the labels; then a gap event takes the place
+//	no_batch         use windows
+//	batch_broken     read back, send less at once
+//	misconfigured    wait 5 min
+//	denied           wait 5 min
+//	auth             dial again, with full jitter
+//
+// Nothing is dropped because of an error of the server but the parts of an event that it finds too large.
+//
+// # Goroutines
+//
+// Run is the pump; beside it there are the three of the connection and one that waits for network links. All
+// other methods may be called by any goroutine, and share a mutex with the pump.
+package uplink

@@ -1,0 +1,138 @@
+package hub
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Last is the last message on a subject.
+type Last struct {
+	Found bool
+	Seq   uint64 // in the stream
+	MsgID string
+	Type  string // the CloudEvents type, of a message in binary mode
+}
+
+// Last reads back the last message on a subject. It needs the right to publish to
+// $JS.API.DIRECT.GET.<stream>.<subject>; a stream without direct gets is asked through its leader.
+func (c *Conn) Last(ctx context.Context, stream, subject string, timeout time.Duration) (Last, error) {
+	m, err := c.request(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil, timeout)
+	if errors.Is(err, ErrNoResponders) {
+		return c.lastOfLeader(ctx, stream, subject, timeout)
+	}
+	if err != nil {
+		return Last{}, err
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return Last{}, nil
+	case "408": // The replica has to catch up first.
+		return Last{}, fmt.Errorf("%w: %s", ErrNoReply, m.Header.Get("Description"))
+	default:
+		return Last{}, fmt.Errorf("%w: status %s, %s", ErrAnswer, status, m.Header.Get("Description"))
+	}
+	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return Last{}, fmt.Errorf("%w: a message without a sequence", ErrAnswer)
+	}
+	return lastOf(seq, m.Header), nil
+}
+
+func lastOf(seq uint64, h nats.Header) Last {
+	l := Last{Found: true, Seq: seq, MsgID: h.Get(nats.MsgIdHdr)}
+	if v := h["ce-type"]; len(v) > 0 {
+		l.Type = v[0]
+	}
+	return l
+}
+
+// lastOfLeader is Last for streams that do not allow direct gets.
+func (c *Conn) lastOfLeader(ctx context.Context, stream, subject string, timeout time.Duration) (Last, error) {
+	ask, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	if err != nil {
+		return Last{}, err
+	}
+	m, err := c.request(ctx, "$JS.API.STREAM.MSG.GET."+stream, ask, timeout)
+	if err != nil {
+		return Last{}, err
+	}
+	var answer struct {
+		Message struct {
+			Seq     uint64 `json:"seq"`
+			Headers string `json:"hdrs"`
+		} `json:"message"`
+		Error *APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return Last{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	if answer.Error != nil {
+		if answer.Error.ErrCode == 10037 { // No message found.
+			return Last{}, nil
+		}
+		return Last{}, answer.Error
+	}
+	raw, err := base64.StdEncoding.DecodeString(answer.Message.Headers)
+	if err != nil {
+		return Last{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	h, err := nats.DecodeHeadersMsg(raw)
+	if err != nil {
+		return Last{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	return lastOf(answer.Message.Seq, h), nil
+}
+
+// StreamInfo is what matters here of a stream.
+type StreamInfo struct {
+	Created time.Time    `json:"created"`
+	Config  StreamConfig `json:"config"`
+	State   struct {
+		Messages uint64 `json:"messages"`
+		LastSeq  uint64 `json:"last_seq"`
+	} `json:"state"`
+	Error *APIError `json:"error"`
+}
+
+// StreamConfig is how a stream was set up.
+type StreamConfig struct {
+	Subjects      []string      `json:"subjects"`
+	Retention     string        `json:"retention"`
+	Discard       string        `json:"discard"`
+	Storage       string        `json:"storage"`
+	Replicas      int           `json:"num_replicas"`
+	MaxAge        time.Duration `json:"max_age"`
+	MaxMsgSize    int           `json:"max_msg_size"`
+	MaxPerSubject int64         `json:"max_msgs_per_subject"`
+	Duplicates    time.Duration `json:"duplicate_window"`
+	AllowDirect   bool          `json:"allow_direct"`
+	AllowAtomic   bool          `json:"allow_atomic"`
+	AllowRollup   bool          `json:"allow_rollup_hdrs"`
+	AllowTTL      bool          `json:"allow_msg_ttl"`
+	Sealed        bool          `json:"sealed"`
+	NoReceipts    bool          `json:"no_ack"`
+}
+
+// Info asks for the settings of a stream, for which a device need not have the right.
+func (c *Conn) Info(ctx context.Context, stream string, timeout time.Duration) (*StreamInfo, error) {
+	m, err := c.request(ctx, "$JS.API.STREAM.INFO."+stream, nil, timeout)
+	if err != nil {
+		return nil, err
+	}
+	var info StreamInfo
+	if err := json.Unmarshal(m.Data, &info); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	if info.Error != nil {
+		return nil, info.Error
+	}
+	return &info, nil
+}

@@ -1,0 +1,75 @@
+package uplink
+
+import (
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/uplink/event"
+)
+
+// progress is what the pump knows of one partition. It belongs to the goroutine of Run.
+type progress struct {
+	box   Outbox
+	names event.Stream
+
+	ready  bool   // read back on this connection, and nothing went wrong since
+	tail   uint64 // the last event that the server has
+	fence  uint64 // its sequence in the stream
+	fenced bool   // fence is known
+
+	// resent is the event up to which the server had acknowledged before it lost events; while tail is below,
+	// they are sent again. told is set once an alarm has been raised for it.
+	resent uint64
+	told   bool
+	// missing is a range that the server lost and the device has no more: a gap event says so.
+	missing *queue.Event
+
+	// foreign is the place of an event of another installation that was last on the subject; strangers counts
+	// how often a new one was seen.
+	foreign   uint64
+	strangers int
+
+	conflicts int       // fences refused since the last progress
+	hold      time.Time // nothing is sent before
+	since     time.Time // when the events that wait were first seen
+	// singly: up to this event no batches are used, since one of them was refused in a batch.
+	singly uint64
+	// poison is the event that the server finds too large, and how little of it is said.
+	poison      uint64
+	poisonLevel int
+	// doubt is the window whose receipts did not all come.
+	doubt *doubt
+}
+
+// doubt is a window of which the server may have refused some events and stored later ones. Reading back shows
+// only the last that was stored; those before it without a receipt are published again, and the server, which
+// knows their identities, drops what it has.
+type doubt struct {
+	unsure  map[uint64]bool // sequences without a receipt
+	refused map[uint64]bool // of those, the ones that the server certainly does not have
+	at      time.Time
+}
+
+// partKey names a partition.
+type partKey struct {
+	queue     string
+	partition int
+}
+
+// behind reports whether events are being sent a second time.
+func (g *progress) behind() bool { return g.tail < g.resent }
+
+// wants reports whether the place of the partition must be known now: because there is something to send, or
+// because the server may have lost what can still be sent again.
+func (g *progress) wants(st *queue.OutboxState) bool {
+	return st.Head > max(st.Delivered, g.tail) || st.Retained <= st.Delivered || g.doubt != nil
+}
+
+// failed forgets what was read back.
+func (g *progress) failed() { g.ready, g.fenced = false, false }
+
+// delivered notes events that the server has.
+func (g *progress) delivered(seq, fence uint64, known bool) {
+	g.tail, g.fence, g.fenced = seq, fence, known
+	g.conflicts, g.since, g.hold = 0, time.Time{}, time.Time{}
+}

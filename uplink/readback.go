@@ -1,0 +1,233 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/uplink/hub"
+)
+
+// errIdentity says that two devices use one name.
+var errIdentity = errors.New("another device publishes under this device's name")
+
+// GapServerLost is the reason of a gap of events that the server had acknowledged and lost, and that the device
+// does not have any more.
+const GapServerLost = "server-lost"
+
+// GapTooLarge is the reason of a gap in place of an event that the server never takes.
+const GapTooLarge = "too-large"
+
+// readBack finds out which event of the partition the server has last, and sets the tail and the fence by it.
+func (p *pump) readBack(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) error {
+	last, err := c.Last(ctx, p.cfg.Stream, g.names.Subject, p.cfg.Timing.Lookup)
+	if err != nil {
+		return err
+	}
+	before := g.tail
+	if !last.Found {
+		err = p.absent(ctx, c, g, st)
+	} else {
+		err = p.settle(ctx, g, st, last)
+	}
+	if err != nil {
+		return err
+	}
+	g.ready, g.fenced = true, true
+	if g.tail > before && p.unknown > 0 {
+		p.noReceipts(c)
+	}
+	return p.settleDoubt(ctx, c, g)
+}
+
+// noReceipts notes that events arrived whose receipts did not. That may be chance; again and again, it goes on by
+// reading back alone.
+func (p *pump) noReceipts(c *hub.Conn) {
+	p.unknown = 0
+	if p.silent++; p.silent >= 3 || c.Deaf() {
+		p.trouble(ClassNoReceipts, "receipts do not arrive; events are counted by reading back, which is slow: let the "+
+			"device subscribe to _INBOX_"+p.cfg.Hub.Device+".>", nil)
+	}
+}
+
+// ClassNoReceipts is the trouble of a login that may publish and not hear what became of it.
+const ClassNoReceipts = "no_receipts"
+
+// settle compares the last message of the server with the outbox.
+func (p *pump) settle(ctx context.Context, g *progress, st *queue.OutboxState, last hub.Last) error {
+	g.fence = last.Seq
+	known := max(st.Delivered, g.resent)
+	epoch, seq, ok := g.names.ParseID(last.MsgID)
+	end, ours := endOfEpoch(st, epoch)
+	switch {
+	case ok && seq == st.Delivered && last.Seq == st.Fence: // Nothing happened since.
+		g.tail = seq
+	case ok && ours && seq <= end && seq >= known: // A receipt was lost, at most.
+		g.tail, g.resent = seq, 0
+		return p.save(ctx, g, seq, last.Seq)
+	case ok && ours && seq <= end:
+		p.regressed(g, st, seq)
+	case ok && ours: // The device forgot events that it had published.
+		p.alarm(g, AlarmRolledBack, fmt.Sprintf("the server has event %d of an epoch that ends with %d here: "+
+			"the device was set back to an earlier state; its later events go on", seq, end), nil)
+		g.tail = max(known, end)
+	case ok && st.Fence > 0 && last.Seq < st.Fence: // It forgot more than the device remembers the epochs of.
+		p.regressed(g, st, min(seq, st.Delivered))
+	default:
+		return p.stranger(g, known, last)
+	}
+	return nil
+}
+
+// endOfEpoch returns the last event of an epoch, and whether the outbox knows it.
+func endOfEpoch(st *queue.OutboxState, epoch uint64) (end uint64, known bool) {
+	i := slices.IndexFunc(st.Epochs, func(e queue.EpochStart) bool { return e.Epoch == epoch })
+	switch {
+	case i < 0:
+		return st.Head, epoch == st.Epoch && st.Head > 0
+	case i == len(st.Epochs)-1:
+		return st.Head, true
+	}
+	return st.Epochs[i+1].First - 1, true
+}
+
+// regressed prepares to send again what the server lost: all after has.
+func (p *pump) regressed(g *progress, st *queue.OutboxState, has uint64) {
+	if g.resent < st.Delivered {
+		g.resent, g.told = st.Delivered, false
+	}
+	g.tail, g.missing = has, nil
+	if first := has + 1; st.Retained > first && first <= st.Delivered {
+		g.missing = lostEvent(st, first, min(st.Retained-1, st.Delivered))
+	}
+}
+
+// lostEvent is the gap for events that nobody has any more.
+func lostEvent(st *queue.OutboxState, first, last uint64) *queue.Event {
+	epoch := st.Epoch
+	for _, e := range st.Epochs {
+		if e.First <= last {
+			epoch = e.Epoch
+		}
+	}
+	return &queue.Event{
+		Epoch: epoch, Seq: last, Type: queue.EventGap, At: queue.Instant{Untrusted: true},
+		Gap: &queue.Gap{First: first, Last: last, Completed: last - first + 1, Reason: GapServerLost},
+	}
+}
+
+// absent decides what it means that the server has no message on the subject.
+func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) error {
+	g.fence = 0
+	if st.Delivered == 0 {
+		g.tail = 0
+		return nil
+	}
+	if p.cfg.Marker {
+		marker, err := c.Last(ctx, p.cfg.Stream, g.names.MarkerSubject(), p.cfg.Timing.Lookup)
+		if err != nil {
+			return err
+		}
+		if epoch, seq, ok := g.names.ParseID(marker.MsgID); ok {
+			if end, ours := endOfEpoch(st, epoch); ours {
+				g.tail = max(st.Delivered, min(seq, end))
+				return p.save(ctx, g, g.tail, st.Fence)
+			}
+		}
+	}
+	info, err := c.Info(ctx, p.cfg.Stream, p.infoTimeout())
+	switch {
+	case err == nil && info.State.LastSeq >= st.Fence && (p.created.IsZero() || p.created.Equal(info.Created)):
+		g.tail = st.Delivered // It was kept for its time, and is gone.
+		return nil
+	case err == nil:
+		p.created = info.Created
+		p.regressed(g, st, 0)
+		return nil
+	case hub.Classify(err) == hub.ClassTransport || ctx.Err() != nil:
+		return err
+	}
+	// Nobody says whether the stream is another one, or only forgot the events for their age. What can be sent
+	// again is sent one by one: a server that still knows it drops it.
+	p.regressed(g, st, 0)
+	g.missing, g.singly = nil, max(g.singly, st.Delivered)
+	g.tail = min(st.Delivered, st.Retained-1)
+	return nil
+}
+
+// infoTimeout is short: a login that may not ask gets no answer.
+func (p *pump) infoTimeout() time.Duration { return min(2*time.Second, p.cfg.Timing.Lookup) }
+
+// stranger deals with a last message that is not of this outbox. Once, it is of an installation before this
+// one; if it happens again while both publish, two devices have one name.
+func (p *pump) stranger(g *progress, known uint64, last hub.Last) error {
+	if g.foreign != last.Seq {
+		g.foreign = last.Seq
+		g.strangers++
+	}
+	if g.strangers > 1 {
+		return fmt.Errorf("%w: the last event on %s is %q; give each device a name of its own, then resume", errIdentity,
+			g.names.Subject, last.MsgID)
+	}
+	p.alarm(g, AlarmForeign, fmt.Sprintf("the last event on %s is %q, of another installation of this device; "+
+		"events go on behind it", g.names.Subject, last.MsgID), nil)
+	g.tail = known
+	return nil
+}
+
+// settleDoubt publishes the events again that a window may have left out.
+func (p *pump) settleDoubt(ctx context.Context, c *hub.Conn, g *progress) error {
+	d := g.doubt
+	if d == nil {
+		return nil
+	}
+	var again []uint64
+	for seq := range d.unsure {
+		// A server that has forgotten the identities would store what it has twice; then only what it certainly
+		// does not have is sent.
+		if seq < g.tail && (d.refused[seq] || p.now().Sub(d.at) < p.dedupeWindow) {
+			again = append(again, seq)
+		}
+	}
+	slices.Sort(again)
+	for _, seq := range again {
+		events, err := g.box.Read(ctx, seq-1, 1, int64(p.cfg.BatchBytes), p.withPayload())
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 || events[0].Seq != seq {
+			delete(d.unsure, seq)
+			continue
+		}
+		m, err := p.message(g, events)
+		if err != nil {
+			return err
+		}
+		r := p.window(ctx, c, []*message{m})[0]
+		if r.Err != nil {
+			return r.Err
+		}
+		if !r.Duplicate {
+			g.fence = max(g.fence, r.Seq)
+		}
+		delete(d.unsure, seq)
+	}
+	g.doubt = nil
+	return p.save(ctx, g, g.tail, g.fence)
+}
+
+// save tells the outbox what the server has.
+func (p *pump) save(ctx context.Context, g *progress, seq, fence uint64) error {
+	if err := g.box.Delivered(ctx, seq, fence); err != nil {
+		return &sourceError{err}
+	}
+	return nil
+}
+
+// sourceError is an error of the outbox, which has nothing to do with the server.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }

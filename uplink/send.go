@@ -1,0 +1,211 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/uplink/event"
+	"github.com/kapetan-io/querator-edge/uplink/hub"
+)
+
+// send publishes the next events of a partition, in the way that the server has proven to know, and moves the
+// tail. The error is that of the first event that was not stored, as far as is known.
+func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queue.Event) error {
+	if p.cfg.Format == event.FormatPacked {
+		m, err := p.pack(g, events)
+		if err != nil {
+			return err
+		}
+		return p.sendWindow(ctx, c, g, []*message{m})
+	}
+	singly := events[0].Seq <= g.singly || c.Deaf() // Without receipts nothing can be proven.
+	switch {
+	case p.mayBatch() && !singly && !p.probed:
+		return p.probe(ctx, c, g, events[:1])
+	case p.mayBatch() && !singly && p.atomic:
+		all, err := p.messages(g, events, p.size.bytes)
+		if err != nil {
+			return err
+		}
+		if len(all) == 1 {
+			return p.sendWindow(ctx, c, g, all)
+		}
+		return p.sendBatch(ctx, c, g, all)
+	case p.mayWindow() && !p.careful:
+		all, err := p.messages(g, events[:min(len(events), p.cfg.Window)], p.size.bytes)
+		if err != nil {
+			return err
+		}
+		return p.sendWindow(ctx, c, g, all)
+	}
+	all, err := p.messages(g, events[:1], p.size.bytes)
+	if err != nil {
+		return err
+	}
+	return p.sendWindow(ctx, c, g, all)
+}
+
+func (p *pump) mayBatch() bool {
+	return p.cfg.Format != event.FormatPacked && (p.cfg.Mode == ModeAuto || p.cfg.Mode == ModeBatch)
+}
+
+func (p *pump) mayWindow() bool { return p.cfg.Mode == ModeAuto || p.cfg.Mode == ModeWindow }
+
+// probe sends one event as a batch of one. A server that knows no batches stores it all the same, and its
+// receipt does not count; one that has them switched off refuses it. No batch of more is ever sent before.
+func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []queue.Event) error {
+	all, err := p.messages(g, events, p.size.bytes)
+	if err != nil {
+		return err
+	}
+	m := all[0]
+	if g.fenced {
+		hub.Fence(m.nats, g.fence)
+	}
+	r := c.Batch(ctx, []*nats.Msg{m.nats}, p.size.timeout(p.cfg.Timing.Reply, hub.Size(m.nats)))
+	if hub.Classify(r.Err) == hub.ClassNoBatch {
+		p.probed, p.atomic = true, false
+		return nil // The event goes out in the next round.
+	}
+	if r.Err != nil {
+		return r.Err
+	}
+	p.probed, p.atomic = true, r.Batch != "" && r.Count == 1
+	return p.stored(ctx, g, all, r.Seq, !r.Duplicate)
+}
+
+// sendBatch sends messages that are stored together or not at all.
+func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
+	list := make([]*nats.Msg, len(all))
+	bytes := 0
+	for i, m := range all {
+		list[i] = m.nats
+		bytes += hub.Size(m.nats)
+	}
+	if g.fenced {
+		hub.Fence(list[0], g.fence)
+	}
+	begin := p.now()
+	r := c.Batch(ctx, list, p.size.timeout(p.cfg.Timing.Reply, bytes))
+	if r.Err != nil {
+		return r.Err
+	}
+	p.size.took(bytes, p.now().Sub(begin))
+	return p.stored(ctx, g, all, r.Seq, true)
+}
+
+// window publishes messages one behind the other, the first one fenced.
+func (p *pump) window(ctx context.Context, c *hub.Conn, all []*message) []hub.Receipt {
+	list := make([]*nats.Msg, len(all))
+	bytes := 0
+	for i, m := range all {
+		list[i] = m.nats
+		bytes += hub.Size(m.nats)
+	}
+	begin := p.now()
+	receipts := c.Window(ctx, list, p.size.timeout(p.cfg.Timing.Reply, bytes))
+	if receipts[len(receipts)-1].Err == nil {
+		p.size.took(bytes, p.now().Sub(begin))
+	}
+	return receipts
+}
+
+// sendWindow sends messages as a window, and moves the tail over those with receipts. After the first that has
+// none, receipts prove nothing about order any more; the outcome is read back.
+func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
+	if g.fenced {
+		hub.Fence(all[0].nats, g.fence)
+	}
+	receipts := p.window(ctx, c, all)
+	good := 0
+	for good < len(receipts) && receipts[good].Err == nil {
+		good++
+	}
+	if good > 0 {
+		last := receipts[good-1]
+		if err := p.stored(ctx, g, all[:good], last.Seq, !last.Duplicate); err != nil {
+			return err
+		}
+	}
+	if good == len(all) {
+		p.careful = false
+		return nil
+	}
+	if len(all) > 1 {
+		p.careful = true
+		g.doubt = newDoubt(all[good:], receipts[good:], p)
+	}
+	return receipts[good].Err
+}
+
+func newDoubt(all []*message, receipts []hub.Receipt, p *pump) *doubt {
+	d := &doubt{unsure: map[uint64]bool{}, refused: map[uint64]bool{}, at: p.now()}
+	for i, m := range all {
+		if receipts[i].Err == nil {
+			continue
+		}
+		d.unsure[m.last()] = true
+		if receipts[i].Known {
+			d.refused[m.last()] = true
+		}
+	}
+	return d
+}
+
+// stored moves the tail over events that the server has.
+func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence uint64, known bool) error {
+	last := all[len(all)-1].last()
+	events := 0
+	for _, m := range all {
+		events += len(m.events)
+	}
+	p.published(g, all, events)
+	g.delivered(last, fence, known)
+	if g.missing != nil && last >= g.missing.Seq {
+		g.missing = nil
+	}
+	if g.behind() {
+		if !g.told {
+			g.told = true
+			p.alarm(g, AlarmRegressed, fmt.Sprintf("the server lost events that it had acknowledged; they are sent again up to %d", g.resent), nil)
+		}
+		return nil
+	}
+	g.resent = 0
+	if err := p.save(ctx, g, last, fence); err != nil {
+		return err
+	}
+	return nil
+}
+
+// published counts, and reports what had to be left out.
+func (p *pump) published(g *progress, all []*message, events int) {
+	p.u.change(func(s *Status) {
+		s.Delivered += uint64(events)
+		if g.behind() {
+			s.Resent += uint64(events)
+		}
+	})
+	p.unknown, p.silent = 0, 0
+	p.refuse.reset()
+	p.well()
+	for _, m := range all {
+		for i := range m.events {
+			e := &m.events[i]
+			switch {
+			case e.Type == queue.EventGap:
+				p.u.change(func(s *Status) { s.Gaps++; s.Lost += e.Gap.Events() })
+				p.alarm(g, AlarmGap, fmt.Sprintf("events %d to %d are gone (%s); a gap event says so",
+					e.Gap.First, e.Gap.Last, e.Gap.Reason), nil)
+			case m.level == poisonGap:
+				p.u.change(func(s *Status) { s.Gaps++; s.Lost++ })
+				p.alarm(g, AlarmGap, fmt.Sprintf("event %d is too large for the server even without its payload; a gap event takes its place", e.Seq), nil)
+			case m.level > poisonNone:
+				p.u.change(func(s *Status) { s.Shortened++ })
+			}
+		}
+	}
+}

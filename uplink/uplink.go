@@ -1,0 +1,168 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/uplink/hub"
+)
+
+// Uplink delivers the events of a source. New makes it, Run does the work.
+type Uplink struct {
+	cfg    Config
+	src    Source
+	events Events
+	meter  *meter
+	poke   chan struct{} // has room for one; wakes Run
+
+	mu      sync.Mutex
+	status  Status
+	stateAt time.Time
+	paused  bool
+	stopped error // why it stopped by itself
+	flushes int   // callers of Flush
+	kick    bool  // connect anew, or look whether the connection lives
+	drop    bool  // with kick: connect anew in any case
+}
+
+// New checks the configuration; it starts nothing. trusted says whether the wall clock can be believed, nil
+// always. The error is ErrConfig.
+func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	kept := recall(cfg.StateFile)
+	u := &Uplink{
+		cfg: cfg, src: src, events: events, poke: make(chan struct{}, 1), paused: kept.Paused,
+		meter: newMeter(cfg.Budget, trusted, kept.Used, time.Now()), stateAt: time.Now(),
+	}
+	u.cfg.Hub.Count = u.meter.count
+	u.status.State = StateConnecting
+	return u, nil
+}
+
+// Run delivers until ctx ends, and then returns nil; what is under way has Timing.Drain to be acknowledged. It
+// is called once, by one goroutine, which is all that the uplink uses but for those of the connection and one
+// that waits for network links.
+func (u *Uplink) Run(ctx context.Context) error {
+	var watch sync.WaitGroup
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	watch.Go(func() { watchLinks(watchCtx, u.LinkUp) })
+	defer watch.Wait()
+	defer stopWatch()
+
+	p := newPump(u)
+	for ctx.Err() == nil {
+		if state, until := u.mustWait(time.Now()); state != "" {
+			u.enter(state)
+			p.keep(true)
+			u.sleep(ctx, time.Until(until), false)
+			continue
+		}
+		u.enter(StateConnecting)
+		p.session(ctx)
+	}
+	u.enter(StateEnded)
+	p.keep(true)
+	return nil
+}
+
+// session makes one connection and uses it until it ends; after trouble it waits before it returns.
+func (p *pump) session(ctx context.Context) {
+	c, err := hub.Dial(ctx, p.cfg.Hub)
+	if err != nil {
+		if ctx.Err() == nil {
+			class := hub.ClassifyDial(err)
+			p.trouble(string(class), trouble(class), err)
+			p.u.sleep(ctx, p.redial.next(), true)
+		}
+		return
+	}
+	begin := p.now()
+	p.connected(c)
+	err = p.serve(ctx, c)
+	c.Close()
+	if p.now().Sub(begin) >= p.cfg.Timing.Stable {
+		p.redial.reset()
+	}
+	p.keep(false)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errIdentity) {
+		p.u.enter(StateConnecting)
+		class := hub.Classify(err)
+		if class == hub.ClassUnknown {
+			class = hub.ClassTransport
+		}
+		p.trouble(string(class), trouble(class), err)
+		p.u.sleep(ctx, p.redial.next(), true)
+	}
+}
+
+// connected notes a new connection.
+func (p *pump) connected(c *hub.Conn) {
+	p.u.enter(StateConnected)
+	p.u.change(func(s *Status) {
+		s.Connects++
+		s.URL, s.ServerVersion = c.URL(), c.Version()
+		if s.Class == string(hub.ClassTransport) || s.Class == string(hub.ClassAuth) {
+			s.Class, s.Error = "", ""
+		}
+	})
+	p.report.send(p.now(), Report{Kind: StateConnected, Good: true, Text: "uplink connected to " + c.URL()})
+}
+
+// mustWait returns the state of an uplink that may not connect now, and when to look again; "" if it may.
+func (u *Uplink) mustWait(now time.Time) (state string, until time.Time) {
+	u.mu.Lock()
+	paused, stopped := u.paused, u.stopped
+	u.mu.Unlock()
+	switch {
+	case stopped != nil:
+		return StateStopped, now.Add(idleLook)
+	case paused:
+		return StatePaused, now.Add(idleLook)
+	}
+	state, until = u.meter.closed(now)
+	if most := now.Add(idleLook); until.After(most) {
+		until = most // Clocks are set.
+	}
+	return state, until
+}
+
+// mustDisconnect reports whether a connection is to be ended.
+func (u *Uplink) mustDisconnect(now time.Time) bool {
+	state, _ := u.mustWait(now)
+	return state != ""
+}
+
+// stop ends all sending until Resume.
+func (u *Uplink) stop(why error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stopped = why
+	u.status.Class, u.status.Error, u.status.LastError = AlarmIdentity, why.Error(), why.Error()
+}
+
+// sleep waits; a control call ends it. If connecting, a link that comes up ends it too.
+func (u *Uplink) sleep(ctx context.Context, d time.Duration, connecting bool) {
+	timer := time.NewTimer(max(d, 0))
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-u.poke:
+			u.mu.Lock()
+			kicked := u.kick
+			u.kick, u.drop = false, false
+			u.mu.Unlock()
+			if !connecting || kicked || u.flushing() || u.mustDisconnect(time.Now()) {
+				return
+			}
+		}
+	}
+}
