@@ -30,6 +30,16 @@ type gapRange struct {
 // readStream reads all events of the stream in its order.
 func readStream(t testing.TB, nc *nats.Conn) []stored {
 	t.Helper()
+	var all []stored
+	for _, m := range rawStream(t, nc) {
+		all = append(all, parseStored(t, m))
+	}
+	return all
+}
+
+// rawStream reads all messages of the stream but the markers.
+func rawStream(t testing.TB, nc *nats.Conn) []*nats.Msg {
+	t.Helper()
 	js, err := nc.JetStream(nats.MaxWait(20 * time.Second))
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +56,7 @@ func readStream(t testing.TB, nc *nats.Conn) []stored {
 		t.Fatal(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	var all []stored
+	var all []*nats.Msg
 	for {
 		m, err := sub.NextMsg(20 * time.Second)
 		if err != nil {
@@ -57,7 +67,7 @@ func readStream(t testing.TB, nc *nats.Conn) []stored {
 			t.Fatal(err)
 		}
 		if !strings.HasSuffix(m.Subject, ".cursor") {
-			all = append(all, parseStored(t, m))
+			all = append(all, m)
 		}
 		if meta.NumPending == 0 {
 			return all

@@ -116,6 +116,8 @@ func (u *Uplink) wake() {
 
 // persist writes the state file.
 func (u *Uplink) persist() error {
+	u.fileMu.Lock()
+	defer u.fileMu.Unlock()
 	u.mu.Lock()
 	r := remembered{Paused: u.paused}
 	u.mu.Unlock()

@@ -39,14 +39,15 @@ type progress struct {
 	poisonLevel int
 	// doubt is the window whose receipts did not all come.
 	doubt *doubt
+	// created is when the stream was made that has the fence, as far as is known.
+	created time.Time
 }
 
-// doubt is a window of which the server may have refused some events and stored later ones. Reading back shows
-// only the last that was stored; those before it without a receipt are published again, and the server, which
-// knows their identities, drops what it has.
+// doubt is a window of which the server may have refused some events and stored later ones: reading back shows
+// only the last that was stored.
 type doubt struct {
-	unsure  map[uint64]bool // sequences without a receipt
-	refused map[uint64]bool // of those, the ones that the server certainly does not have
+	after   uint64 // the last event with a receipt
+	refused bool   // the server certainly refused one
 	at      time.Time
 }
 

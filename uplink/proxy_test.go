@@ -22,6 +22,7 @@ type proxy struct {
 	up, down faults
 	cond     *sync.Cond
 	accepted int
+	small    bool // take little of what was not read yet
 }
 
 // faults are those of one direction.
@@ -150,6 +151,9 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.accepted++
 		refuse := p.refuse
+		if tcp, ok := c.(*net.TCPConn); ok && p.small {
+			_ = tcp.SetReadBuffer(4096)
+		}
 		p.mu.Unlock()
 		if refuse {
 			c.Close()

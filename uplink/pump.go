@@ -36,7 +36,7 @@ type pump struct {
 
 	silent       int       // receipts that did not come for what arrived, in a row
 	created      time.Time // when the stream was made, as far as the server says
-	learnt       bool      // the server was asked for the settings of the stream
+	learnt       bool      // the settings of the stream are none of this login's business
 	dedupeWindow time.Duration
 	beat         time.Time // when the next heartbeat is due
 	lastKick     time.Time
@@ -75,20 +75,23 @@ func (p *pump) begin(c *hub.Conn) {
 	}
 }
 
-// learn asks once for the settings of the stream. A device need not have the right, and what it then does not
+// learn asks for the settings of the stream. A device need not have the right, and what it then does not
 // know only makes it more careful.
 func (p *pump) learn(ctx context.Context, c *hub.Conn) {
-	if p.learnt || p.cfg.Frugal {
+	if p.cfg.Frugal || p.learnt {
 		return
 	}
 	info, err := c.Info(ctx, p.cfg.Stream, p.infoTimeout())
 	if err != nil {
-		p.learnt = hub.Classify(err) == hub.ClassDenied
+		p.learnt = hub.Classify(err) == hub.ClassDenied // Not asked again.
 		return
 	}
-	p.learnt, p.created = true, info.Created
+	p.created = info.Created
 	if info.Config.Duplicates > 0 {
 		p.dedupeWindow = info.Config.Duplicates
+	}
+	if info.Config.MaxMsgSize > 0 {
+		p.maxMessage = min(p.maxMessage, info.Config.MaxMsgSize)
 	}
 }
 
@@ -333,7 +336,11 @@ func (p *pump) holdFor(g *progress, class hub.Class) time.Duration {
 		return 0
 	case hub.ClassTooLarge:
 		p.careful = true
-		g.tooLarge(p)
+		if g.poison == g.tail+1 && g.poisonLevel == poisonGap {
+			p.trouble(string(hub.ClassConfig), "the stream does not even take a gap event; raise its max-msg-size to 4 KiB", nil)
+			return t.HoldMax
+		}
+		g.tooLarge()
 		return 0
 	case hub.ClassNoBatch:
 		p.probed, p.atomic = true, false
@@ -350,12 +357,12 @@ func (p *pump) holdFor(g *progress, class hub.Class) time.Duration {
 }
 
 // tooLarge has less said of the event that is next, if it was alone; else it is sent alone first.
-func (g *progress) tooLarge(p *pump) {
+func (g *progress) tooLarge() {
 	if next := g.tail + 1; g.singly < next {
 		g.singly = next
 		return
 	} else if g.poison != next {
-		g.poison, g.poisonLevel = next, poisonLabels
+		g.poison, g.poisonLevel = next, poisonPayload
 		return
 	}
 	g.poisonLevel = min(g.poisonLevel+1, poisonGap)

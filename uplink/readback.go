@@ -28,6 +28,9 @@ func (p *pump) readBack(ctx context.Context, c *hub.Conn, g *progress, st *queue
 		return err
 	}
 	before := g.tail
+	if g.created.IsZero() {
+		g.created = p.created
+	}
 	if !last.Found {
 		err = p.absent(ctx, c, g, st)
 	} else {
@@ -40,7 +43,8 @@ func (p *pump) readBack(ctx context.Context, c *hub.Conn, g *progress, st *queue
 	if g.tail > before && p.unknown > 0 {
 		p.noReceipts(c)
 	}
-	return p.settleDoubt(ctx, c, g)
+	g.doubt = nil
+	return nil
 }
 
 // noReceipts notes that events arrived whose receipts did not. That may be chance; again and again, it goes on by
@@ -65,6 +69,7 @@ func (p *pump) settle(ctx context.Context, g *progress, st *queue.OutboxState, l
 	switch {
 	case ok && seq == st.Delivered && last.Seq == st.Fence: // Nothing happened since.
 		g.tail = seq
+	case ok && ours && seq <= end && seq >= known && p.recheck(g, seq):
 	case ok && ours && seq <= end && seq >= known: // A receipt was lost, at most.
 		g.tail, g.resent = seq, 0
 		return p.save(ctx, g, seq, last.Seq)
@@ -122,10 +127,6 @@ func lostEvent(st *queue.OutboxState, first, last uint64) *queue.Event {
 // absent decides what it means that the server has no message on the subject.
 func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) error {
 	g.fence = 0
-	if st.Delivered == 0 {
-		g.tail = 0
-		return nil
-	}
 	if p.cfg.Marker {
 		marker, err := c.Last(ctx, p.cfg.Stream, g.names.MarkerSubject(), p.cfg.Timing.Lookup)
 		if err != nil {
@@ -138,13 +139,18 @@ func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.O
 			}
 		}
 	}
+	if st.Delivered == 0 {
+		g.tail = 0
+		return nil
+	}
 	info, err := c.Info(ctx, p.cfg.Stream, p.infoTimeout())
 	switch {
-	case err == nil && info.State.LastSeq >= st.Fence && (p.created.IsZero() || p.created.Equal(info.Created)):
+	case err == nil && info.State.LastSeq >= st.Fence && (g.created.IsZero() || g.created.Equal(info.Created)):
+		g.created = info.Created
 		g.tail = st.Delivered // It was kept for its time, and is gone.
 		return nil
 	case err == nil:
-		p.created = info.Created
+		g.created, p.created = info.Created, info.Created
 		p.regressed(g, st, 0)
 		return nil
 	case hub.Classify(err) == hub.ClassTransport || ctx.Err() != nil:
@@ -178,45 +184,17 @@ func (p *pump) stranger(g *progress, known uint64, last hub.Last) error {
 	return nil
 }
 
-// settleDoubt publishes the events again that a window may have left out.
-func (p *pump) settleDoubt(ctx context.Context, c *hub.Conn, g *progress) error {
+// recheck begins again behind the last event of a window that has a receipt, if the server may have refused one
+// and stored a later one: it drops those whose identity it knows. A server that has forgotten the identities
+// would store events twice; then only a certain refusal is worth that. It reports whether it does so.
+func (p *pump) recheck(g *progress, last uint64) bool {
 	d := g.doubt
-	if d == nil {
-		return nil
-	}
-	var again []uint64
-	for seq := range d.unsure {
-		// A server that has forgotten the identities would store what it has twice; then only what it certainly
-		// does not have is sent.
-		if seq < g.tail && (d.refused[seq] || p.now().Sub(d.at) < p.dedupeWindow) {
-			again = append(again, seq)
-		}
-	}
-	slices.Sort(again)
-	for _, seq := range again {
-		events, err := g.box.Read(ctx, seq-1, 1, int64(p.cfg.BatchBytes), p.withPayload())
-		if err != nil {
-			return err
-		}
-		if len(events) == 0 || events[0].Seq != seq {
-			delete(d.unsure, seq)
-			continue
-		}
-		m, err := p.message(g, events)
-		if err != nil {
-			return err
-		}
-		r := p.window(ctx, c, []*message{m})[0]
-		if r.Err != nil {
-			return r.Err
-		}
-		if !r.Duplicate {
-			g.fence = max(g.fence, r.Seq)
-		}
-		delete(d.unsure, seq)
-	}
 	g.doubt = nil
-	return p.save(ctx, g, g.tail, g.fence)
+	if d == nil || last <= d.after || !d.refused && p.now().Sub(d.at) >= p.dedupeWindow {
+		return false
+	}
+	g.tail, g.singly = d.after, max(g.singly, last)
+	return true
 }
 
 // save tells the outbox what the server has.

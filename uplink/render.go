@@ -18,26 +18,19 @@ type message struct {
 // last is the number of the last event of the message.
 func (m *message) last() uint64 { return m.events[len(m.events)-1].Seq }
 
-// payloadRoom is what of the server's largest message is left for headers and what JSON adds, in bytes.
-const payloadRoom = 4 << 10
-
 // How little is said of an event that the server finds too large.
 const (
-	poisonNone   = iota
-	poisonLabels // No payload, no labels.
-	poisonGap    // A gap in its place.
+	poisonNone    = iota
+	poisonPayload // No payload.
+	poisonLabels  // No payload, no labels.
+	poisonGap     // A gap in its place.
 )
 
 func (p *pump) withPayload() bool { return p.cfg.Payload == event.PayloadFull }
 
 // eventOptions say how much is said of events.
 func (p *pump) eventOptions() event.Options {
-	o := event.Options{Payload: p.cfg.Payload, MaxPayload: p.cfg.MaxPayload}
-	// Bytes grow by a third in base64, and text may double.
-	if room := (p.maxMessage - payloadRoom) / 2; o.MaxPayload > room {
-		o.MaxPayload = max(room, 0)
-	}
-	return o
+	return event.Options{Payload: p.cfg.Payload, MaxPayload: p.cfg.MaxPayload}
 }
 
 // message renders one event; less and less of it, while it is too large.
@@ -50,14 +43,10 @@ func (p *pump) message(g *progress, events []queue.Event) (*message, error) {
 	for {
 		o, ev := p.eventOptions(), e
 		switch level {
+		case poisonPayload:
+			o.MaxPayload = -1
 		case poisonLabels:
-			o.Payload, o.MaxPayload = event.PayloadFull, -1
-			short := *e
-			short.Item = queue.Item{ID: e.Item.ID, Attempts: e.Item.Attempts, CreatedAt: e.Item.CreatedAt}
-			if e.PayloadSize == 0 {
-				o.Payload = event.PayloadNone
-			}
-			ev = &short
+			o.Payload = event.PayloadNone
 		case poisonGap:
 			ev = tooLarge(e)
 		}
@@ -73,7 +62,9 @@ func (p *pump) message(g *progress, events []queue.Event) (*message, error) {
 		if level >= poisonGap || p.maxMessage == 0 || hub.Size(m)+messageMargin <= p.maxMessage {
 			return &message{nats: m, events: events[:1], level: level}, nil
 		}
-		level++
+		if level++; level == poisonPayload && !p.withPayload() {
+			level++
+		}
 	}
 }
 

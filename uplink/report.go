@@ -37,15 +37,21 @@ type Events struct {
 	Report func(Report)
 }
 
-// reporter keeps reports rare: one in Timing.Log about the connection and the server, and one of each kind of
-// alarm.
+// reporter keeps reports rare: in Timing.Log one of trouble with the connection and the server, one of its end,
+// and one of each kind of alarm.
 type reporter struct {
 	to    func(Report)
 	every time.Duration
-	last  map[string]time.Time // by kind of alarm, "" for everything else
+	last  map[string]time.Time // by kind of alarm, or one of the keys below
 	left  map[string]int
 	bad   bool // the last report that went out was of trouble
 }
+
+// Keys of reports that are no alarms.
+const (
+	keyTrouble = "trouble"
+	keyGood    = "good"
+)
 
 func newReporter(to func(Report), every time.Duration) *reporter {
 	return &reporter{to: to, every: every, last: map[string]time.Time{}, left: map[string]int{}}
@@ -56,11 +62,13 @@ func (r *reporter) send(now time.Time, rep Report) {
 	if r.to == nil {
 		return
 	}
-	key := ""
-	if rep.Alarm {
+	key := keyTrouble
+	switch {
+	case rep.Alarm:
 		key = rep.Kind
-	} else if rep.Good && !r.bad {
-		if _, before := r.last[key]; before {
+	case rep.Good:
+		key = keyGood
+		if _, before := r.last[key]; before && !r.bad {
 			return // Nobody was told of trouble.
 		}
 	}

@@ -30,7 +30,7 @@ func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queu
 		if err != nil {
 			return err
 		}
-		if len(all) == 1 {
+		if len(all) == 1 && !p.cfg.Marker {
 			return p.sendWindow(ctx, c, g, all)
 		}
 		return p.sendBatch(ctx, c, g, all)
@@ -79,14 +79,19 @@ func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []que
 
 // sendBatch sends messages that are stored together or not at all.
 func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
-	list := make([]*nats.Msg, len(all))
+	list := make([]*nats.Msg, 0, len(all)+1)
 	bytes := 0
-	for i, m := range all {
-		list[i] = m.nats
+	for _, m := range all {
+		list = append(list, m.nats)
 		bytes += hub.Size(m.nats)
 	}
 	if g.fenced {
 		hub.Fence(list[0], g.fence)
+	}
+	fence := uint64(0)
+	if p.cfg.Marker { // The last of the batch, so the one before it is the last event.
+		list = append(list, p.marker(g, all))
+		fence--
 	}
 	begin := p.now()
 	r := c.Batch(ctx, list, p.size.timeout(p.cfg.Timing.Reply, bytes))
@@ -94,7 +99,17 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 		return r.Err
 	}
 	p.size.took(bytes, p.now().Sub(begin))
-	return p.stored(ctx, g, all, r.Seq, true)
+	return p.stored(ctx, g, all, r.Seq+fence, true)
+}
+
+// marker is the message that keeps the place of the last event when the event itself is gone.
+func (p *pump) marker(g *progress, all []*message) *nats.Msg {
+	events := all[len(all)-1].events
+	last := &events[len(events)-1]
+	m := &nats.Msg{Subject: g.names.MarkerSubject(), Header: nats.Header{}}
+	hub.Marker(m, g.names.ID(last.Epoch, last.Seq))
+	hub.ForStream(m, p.cfg.Stream)
+	return m
 }
 
 // window publishes messages one behind the other, the first one fenced.
@@ -132,27 +147,16 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 	}
 	if good == len(all) {
 		p.careful = false
+		if p.cfg.Marker {
+			return p.window(ctx, c, []*message{{nats: p.marker(g, all)}})[0].Err
+		}
 		return nil
 	}
 	if len(all) > 1 {
 		p.careful = true
-		g.doubt = newDoubt(all[good:], receipts[good:], p)
+		g.doubt = &doubt{after: g.tail, refused: receipts[good].Known, at: p.now()}
 	}
 	return receipts[good].Err
-}
-
-func newDoubt(all []*message, receipts []hub.Receipt, p *pump) *doubt {
-	d := &doubt{unsure: map[uint64]bool{}, refused: map[uint64]bool{}, at: p.now()}
-	for i, m := range all {
-		if receipts[i].Err == nil {
-			continue
-		}
-		d.unsure[m.last()] = true
-		if receipts[i].Known {
-			d.refused[m.last()] = true
-		}
-	}
-	return d
 }
 
 // stored moves the tail over events that the server has.
@@ -167,18 +171,15 @@ func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence ui
 	if g.missing != nil && last >= g.missing.Seq {
 		g.missing = nil
 	}
+	if g.resent > 0 && !g.told {
+		g.told = true
+		p.alarm(g, AlarmRegressed, fmt.Sprintf("the server lost events that it had acknowledged; they are sent again up to %d", g.resent), nil)
+	}
 	if g.behind() {
-		if !g.told {
-			g.told = true
-			p.alarm(g, AlarmRegressed, fmt.Sprintf("the server lost events that it had acknowledged; they are sent again up to %d", g.resent), nil)
-		}
 		return nil
 	}
 	g.resent = 0
-	if err := p.save(ctx, g, last, fence); err != nil {
-		return err
-	}
-	return nil
+	return p.save(ctx, g, last, fence)
 }
 
 // published counts, and reports what had to be left out.

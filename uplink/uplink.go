@@ -17,6 +17,8 @@ type Uplink struct {
 	meter  *meter
 	poke   chan struct{} // has room for one; wakes Run
 
+	fileMu sync.Mutex // held while the state file is written
+
 	mu      sync.Mutex
 	status  Status
 	stateAt time.Time

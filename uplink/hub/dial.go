@@ -143,11 +143,18 @@ type dialer struct {
 	dial func(network, address string) (net.Conn, error)
 }
 
+// sendBuffer is what the kernel may hold of what was written, in bytes, about one batch: what it takes from us
+// looks sent, and it is memory of ours in the kernel.
+const sendBuffer = 128 << 10
+
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	conn, err := d.dial(network, address)
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // Without it the kernel takes megabytes, which is only worse.
 	}
 	return &wire{Conn: conn, count: d.o.Count, timeout: or(d.o.WriteTimeout, defaultWriteTimeout)}, nil
 }

@@ -16,8 +16,7 @@ import (
 type Last struct {
 	Found bool
 	Seq   uint64 // in the stream
-	MsgID string
-	Type  string // the CloudEvents type, of a message in binary mode
+	MsgID string // the identity of the message, or of the event that a marker names
 }
 
 // Last reads back the last message on a subject. It needs the right to publish to
@@ -48,8 +47,8 @@ func (c *Conn) Last(ctx context.Context, stream, subject string, timeout time.Du
 
 func lastOf(seq uint64, h nats.Header) Last {
 	l := Last{Found: true, Seq: seq, MsgID: h.Get(nats.MsgIdHdr)}
-	if v := h["ce-type"]; len(v) > 0 {
-		l.Type = v[0]
+	if l.MsgID == "" {
+		l.MsgID = h.Get(headerMarker)
 	}
 	return l
 }

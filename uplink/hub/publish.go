@@ -34,6 +34,7 @@ const (
 	headerBatchCommit = "Nats-Batch-Commit"
 	headerRollup      = "Nats-Rollup"
 	headerTTL         = "Nats-TTL"
+	headerMarker      = "Querator-Last"
 )
 
 // Fence makes the server refuse a message unless the last one on its subject has this sequence in the stream; 0:
@@ -43,8 +44,10 @@ func Fence(m *nats.Msg, seq uint64) { m.Header[headerFence] = []string{strconv.F
 // ForStream makes the server refuse a message that would go into another stream.
 func ForStream(m *nats.Msg, stream string) { m.Header[headerStream] = []string{stream} }
 
-// Marker makes a message the only one of its subject, for ever.
-func Marker(m *nats.Msg) {
+// Marker makes a message the only one of its subject, for ever, and puts an identity into it that the server does
+// not compare.
+func Marker(m *nats.Msg, id string) {
+	m.Header[headerMarker] = []string{id}
 	m.Header[headerRollup] = []string{"sub"}
 	m.Header[headerTTL] = []string{"never"}
 }
