@@ -174,21 +174,32 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write closes the connection when the network does not take the bytes in time: a part of them may be out, so
-// that nothing more can be written, and the reader must learn of it.
+// Write gives the network WriteTimeout for each few KiB, so that a slow link has its time, and closes the
+// connection when nothing is taken: a part of the bytes may be out, so that nothing more can be written, and the
+// reader must learn of it.
 func (w *wire) Write(p []byte) (int, error) {
-	if err := w.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
-		return 0, err
+	done := 0
+	for {
+		if err := w.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+			return done, err
+		}
+		n, err := w.Conn.Write(p[done:min(len(p), done+writeChunk)])
+		done += n
+		if w.count != nil && n > 0 {
+			w.count(n, 0)
+		}
+		if err != nil {
+			_ = w.Close() // The error of the write is the one to report.
+			return done, err
+		}
+		if done == len(p) {
+			return done, nil
+		}
 	}
-	n, err := w.Conn.Write(p)
-	if w.count != nil && n > 0 {
-		w.count(n, 0)
-	}
-	if err != nil {
-		_ = w.Close() // The error of the write is the one to report.
-	}
-	return n, err
 }
+
+// writeChunk is how many bytes have WriteTimeout to go out.
+const writeChunk = 4 << 10
 
 func or(d, otherwise time.Duration) time.Duration {
 	if d > 0 {
