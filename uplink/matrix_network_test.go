@@ -20,7 +20,7 @@ func Test06HalfOpenWithFullBuffers(t *testing.T) {
 	b := newBench(t, nil)
 	b.proxy.set(func() { b.proxy.small = true })
 	cfg := b.config()
-	cfg.Hub.WriteTimeout = 200 * time.Millisecond
+	cfg.Hub.WriteTimeout = time.Second
 	cfg.Timing.Reply = time.Hour // Only the write can notice.
 	cfg.BatchBytes = 1 << 20
 	cfg.MaxPayload = 1 << 20
@@ -34,7 +34,7 @@ func Test06HalfOpenWithFullBuffers(t *testing.T) {
 	box.produce(3)
 	eventually(t, "a new connect", func() bool { return b.proxy.connects() > before })
 	b.proxy.cut()
-	b.proxy.set(func() { b.proxy.up.stop = false })
+	b.proxy.set(func() { b.proxy.up.stop, b.proxy.small = false, false })
 	r.drained(b.src)
 	b.exact()
 }
