@@ -33,8 +33,8 @@ func Test06HalfOpenWithFullBuffers(t *testing.T) {
 	box.size = 900_000 // More than the buffers of the kernel on both sides take.
 	box.produce(3)
 	eventually(t, "a new connect", func() bool { return b.proxy.connects() > before })
-	b.proxy.cut()
 	b.proxy.set(func() { b.proxy.up.stop, b.proxy.small = false, false })
+	b.proxy.cut()
 	r.drained(b.src)
 	b.exact()
 }

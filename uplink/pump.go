@@ -29,7 +29,7 @@ type pump struct {
 	// Of the present connection:
 	probed, atomic bool // batches were tried, and work
 	deaf           bool // receipts do not reach us
-	careful        bool // one event at a time, since a window went wrong
+	careful        int  // so many events go one at a time, since a window went wrong
 	maxMessage     int
 	hold           time.Time // nothing is sent before, whatever the partition
 	unknown        int       // errors without an answer in a row
@@ -60,7 +60,7 @@ func (p *pump) now() time.Time { return time.Now() }
 
 // begin forgets what was true of the connection before.
 func (p *pump) begin(c *hub.Conn) {
-	p.probed, p.atomic, p.careful, p.unknown = false, false, false, 0
+	p.probed, p.atomic, p.careful, p.unknown = false, false, 0, 0
 	p.hold, p.maxMessage = time.Time{}, c.MaxPayload()
 	for _, g := range p.parts {
 		g.failed()
@@ -335,7 +335,7 @@ func (p *pump) holdFor(g *progress, class hub.Class) time.Duration {
 		g.singly = max(g.singly, g.tail+uint64(p.cfg.BatchEvents))
 		return 0
 	case hub.ClassTooLarge:
-		p.careful = true
+		p.careful = max(p.careful, 1)
 		if g.poison == g.tail+1 && g.poisonLevel == poisonGap {
 			p.trouble(string(hub.ClassConfig), "the stream does not even take a gap event; raise its max-msg-size to 4 KiB", nil)
 			return t.HoldMax

@@ -77,7 +77,7 @@ func (p *pump) mode() string {
 		return ModeSingle
 	case p.mayBatch() && p.atomic:
 		return ModeBatch
-	case p.mayWindow() && !p.careful:
+	case p.mayWindow() && p.careful == 0:
 		return ModeWindow
 	}
 	return ModeSingle

@@ -34,7 +34,7 @@ func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queu
 			return p.sendWindow(ctx, c, g, all)
 		}
 		return p.sendBatch(ctx, c, g, all)
-	case p.mayWindow() && !p.careful:
+	case p.mayWindow() && p.careful == 0:
 		all, err := p.messages(g, events[:min(len(events), p.cfg.Window)], p.size.bytes)
 		if err != nil {
 			return err
@@ -146,14 +146,14 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 		}
 	}
 	if good == len(all) {
-		p.careful = false
+		p.careful = max(p.careful-len(all), 0)
 		if p.cfg.Marker {
 			return p.window(ctx, c, []*message{{nats: p.marker(g, all)}})[0].Err
 		}
 		return nil
 	}
 	if len(all) > 1 {
-		p.careful = true
+		p.careful = p.cfg.Window // A stream that was full may have room in the middle of the next one.
 		g.doubt = &doubt{after: g.tail, refused: receipts[good].Known, at: p.now()}
 	}
 	return receipts[good].Err

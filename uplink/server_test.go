@@ -125,7 +125,15 @@ func createStream(t testing.TB, nc *nats.Conn, changes map[string]any) {
 			c[k] = v
 		}
 	}
-	api(t, nc, "STREAM.CREATE.QUERATOR", c)
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Right after a delete, the server may still be clearing the directory away.
+	eventually(t, "the stream is created", func() bool {
+		m, err := nc.Request("$JS.API.STREAM.CREATE.QUERATOR", data, 20*time.Second)
+		return err == nil && !strings.Contains(string(m.Data), `"error"`)
+	})
 }
 
 func updateStream(t testing.TB, nc *nats.Conn, changes map[string]any) {
