@@ -19,6 +19,7 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/serve"
 	"github.com/kapetan-io/querator-edge/agent/systemd"
 	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/uplink"
 )
 
 // Options are what an agent is made of.
@@ -59,6 +60,7 @@ type Agent struct {
 	started time.Time
 
 	collector *collector
+	uplink    *uplink.Uplink // nil if none is configured
 	conns     atomic.Int64
 	summary   summary
 
@@ -138,7 +140,7 @@ func (a *Agent) inherit(o *Options) (*listen.Listener, error) {
 func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener, error) {
 	service, err := queue.Open(ctx, queue.Config{
 		Meta: a.stores.meta, Storages: a.stores.named, Clock: a.clock,
-		Limits: engineLimits(a.cfg), Events: a.engineEvents(),
+		Limits: engineLimits(a.cfg), Events: a.engineEvents(), Outbox: outboxOptions(&a.cfg.Uplink),
 	})
 	if err != nil {
 		return nil, err
@@ -147,10 +149,14 @@ func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener
 	if err := a.createQueues(ctx, a.cfg); err != nil {
 		return nil, errors.Join(err, a.stopEngine())
 	}
+	if a.uplink, err = a.newUplink(); err != nil {
+		return nil, errors.Join(err, a.stopEngine())
+	}
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
 		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), MaxInFlight: int64(a.cfg.Limits.MaxInFlightBytes),
 		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems, Guard: a.guard,
+		Uplink:   a.uplinkAPI(),
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },
 	})
 	if ln != nil {
@@ -182,6 +188,11 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 	a.told(o.Systemd.Ready(a.statusText()))
 	watch := &supervisor{notify: o.Systemd, log: a.log, probe: newProber(a.cfg, a.service.Probe).probe, status: a.statusText}
 	side.Go(func() { watch.run(beside) })
+	upCtx, stopUplink := context.WithCancel(context.Background())
+	var up sync.WaitGroup
+	if a.uplink != nil {
+		up.Go(func() { a.runUplink(upCtx) })
+	}
 	if o.Stdout != nil {
 		fmt.Fprint(o.Stdout, banner(a.cfg))
 	}
@@ -190,6 +201,8 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 	stopBeside()
 	a.told(o.Systemd.Stopping("shutting down", 3*a.shutdown.Timeout+drainTimeout))
 	a.drain(server)
+	stopUplink()
+	up.Wait() // Before the engine ends: what the server acknowledges is noted there.
 	held := a.held()
 	err = errors.Join(err, a.stopEngine(), a.stopServer(server))
 	side.Wait()

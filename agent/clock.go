@@ -42,6 +42,9 @@ func (t *trust) holds() bool {
 	return synchronised() || time.Now().After(t.floor)
 }
 
+// floorTime is a time that it must be by now.
+func (t *trust) floorTime() time.Time { return t.floor }
+
 // reason says why it is believed or not.
 func (t *trust) reason() string {
 	switch {

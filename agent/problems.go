@@ -10,7 +10,7 @@ import (
 )
 
 // problems returns what the process knows that a person should look after.
-func (a *Agent) problems(context.Context) []api.Problem {
+func (a *Agent) problems(ctx context.Context) []api.Problem {
 	var list []api.Problem
 	warn := func(about, hint, format string, args ...any) {
 		list = append(list, api.Problem{About: about, Text: fmt.Sprintf(format, args...), Hint: hint})
@@ -29,6 +29,7 @@ func (a *Agent) problems(context.Context) []api.Problem {
 		warn("connections", "raise max-connections, or look for a client that does not close them",
 			"%d are open, and no more are accepted", open)
 	}
+	list = append(list, a.uplinkProblems(ctx)...)
 	return list
 }
 

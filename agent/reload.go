@@ -86,6 +86,9 @@ func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
 		}
 	}
 	a.files.Store(&loaded.Files)
+	if a.uplink != nil {
+		a.uplink.Reconnect() // Credentials and certificates are read again.
+	}
 	a.log.Info().Strs("files", loaded.Files).Strs("changed", applied).Msg("the configuration was reloaded")
 	if len(waiting) == 0 {
 		return ""

@@ -46,6 +46,9 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 	return u, nil
 }
 
+// Device is the name that the device has on the server.
+func (u *Uplink) Device() string { return u.cfg.Hub.Device }
+
 // Run delivers until ctx ends, and then returns nil; what is under way has Timing.Drain to be acknowledged. It
 // is called once, by one goroutine, which is all that the uplink uses but for those of the connection and one
 // that waits for network links.

@@ -2,6 +2,10 @@ package access
 
 import "strings"
 
+// Match reports whether a pattern fits a name, as in rules: "*" stands for any
+// text.
+func Match(pattern, name string) bool { return match(pattern, name) }
+
 // match reports whether a name fits a pattern, in which "*" stands for any bytes. It takes time in proportion to
 // the product of the two lengths at most, and allocates nothing.
 func match(pattern, name string) bool {

@@ -48,6 +48,8 @@ var operations = map[string]access.Operation{
 	"/v1/agent.status":           access.Read,
 	"/v1/agent.audit":            access.Read,
 	"/v1/agent.backup":           access.Read,
+	"/v1/uplink.status":          access.Read,
+	"/v1/uplink.control":         access.Admin,
 	"/metrics":                   access.Read,
 
 	"/v1/queue.clear":          access.Admin,

@@ -159,7 +159,7 @@ var calls = []string{
 	"/v1/queue.clear", "/v1/queue.reload", "/v1/queue.pause", "/v1/queue.resume", "/v1/queue.redrive", "/v1/queues.create",
 	"/v1/queues.update", "/v1/queues.list", "/v1/queues.info", "/v1/queues.delete", "/v1/storage/items.list",
 	"/v1/storage/items.import", "/v1/storage/items.delete", "/v1/storage/scheduled.list", "/v1/agent.status", "/v1/agent.audit", "/v1/agent.backup",
-	"/v1/agent.access",
+	"/v1/agent.access", "/v1/uplink.status", "/v1/uplink.control",
 }
 
 // Health says in words what is wrong, and stays what clients of Querator know.

@@ -60,6 +60,8 @@ type Options struct {
 	// memory, connections, clock, storages. It is called for each agent.status,
 	// from the goroutine of the request; nil leaves these fields empty.
 	Status func(ctx context.Context, status *pb.AgentStatusResponse)
+	// Uplink is what the calls of the uplink work on; nil where none is configured.
+	Uplink Uplink
 	// LogError is told the cause of every 500; nil drops it. It is called from
 	// the goroutine of the request.
 	LogError func(path string, err error)
@@ -75,6 +77,7 @@ type Handler struct {
 	status   func(context.Context, *pb.AgentStatusResponse)
 	collect  func(context.Context, *metrics.Page)
 	problems func(context.Context) []Problem
+	uplink   Uplink
 	logError func(path string, err error)
 	budget   *Budget
 	guard    *access.Guard
@@ -122,7 +125,7 @@ func New(o Options) *Handler {
 		version:  o.Version,
 		status:   o.Status,
 		collect:  o.Collect,
-		problems: o.Problems,
+		problems: o.Problems, uplink: o.Uplink,
 		logError: o.LogError,
 		budget:   NewBudget(o.MaxInFlight),
 		guard:    o.Guard,

@@ -155,7 +155,7 @@ func TestOpenAPIHasTheFields(t *testing.T) {
 	seen := map[string]bool{}
 	for _, file := range []protoreflect.FileDescriptor{
 		pb.File_agent_pb_reply_proto, pb.File_agent_pb_queue_proto, pb.File_agent_pb_queues_proto,
-		pb.File_agent_pb_storage_proto, pb.File_agent_pb_agent_proto,
+		pb.File_agent_pb_storage_proto, pb.File_agent_pb_agent_proto, pb.File_agent_pb_uplink_proto,
 	} {
 		for i := range file.Messages().Len() {
 			m := file.Messages().Get(i)

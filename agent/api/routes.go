@@ -119,11 +119,13 @@ func routes(o *Options) map[string]*route {
 		"/v1/storage/items.delete":   plain(access.Admin, limitOther, nil, itemsDelete),
 		"/v1/storage/scheduled.list": plain(access.Read, limitOther, &pb.StorageItemsListResponse{}, scheduledList),
 
-		"/v1/agent.status":  plain(access.Read, limitOther, &pb.AgentStatusResponse{}, agentStatus),
-		"/v1/agent.audit":   plain(access.Read, limitOther, &pb.AgentAuditResponse{}, agentAudit),
-		"/v1/agent.backup":  backupRoute(),
-		"/v1/agent.restore": {op: access.Admin, reply: &pb.AgentRestoreResponse{}, bodyStream: true, serve: agentRestore},
-		"/v1/agent.access":  filtered(access.Open, limitOther, &pb.AgentAccessResponse{}, agentAccess),
+		"/v1/agent.status":   plain(access.Read, limitOther, &pb.AgentStatusResponse{}, agentStatus),
+		"/v1/agent.audit":    plain(access.Read, limitOther, &pb.AgentAuditResponse{}, agentAudit),
+		"/v1/agent.backup":   backupRoute(),
+		"/v1/agent.restore":  {op: access.Admin, reply: &pb.AgentRestoreResponse{}, bodyStream: true, serve: agentRestore},
+		"/v1/uplink.status":  plain(access.Read, limitSmall, &pb.UplinkStatusResponse{}, uplinkStatus),
+		"/v1/uplink.control": plain(access.Admin, limitSmall, &pb.UplinkStatusResponse{}, uplinkControl),
+		"/v1/agent.access":   filtered(access.Open, limitOther, &pb.AgentAccessResponse{}, agentAccess),
 	}
 	for what, names := range map[string][]string{
 		"namespace":    {"namespaces.create", "namespaces.update", "namespaces.list", "namespaces.delete"},

@@ -19,7 +19,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown key", "memory_limit = 1", `1: memory_limit: unknown key; did you mean memory-limit?`},
 		{"unknown key in a table", "[shutdown]\n\nafter = 1", `3: shutdown.after: unknown key; known here: timeout`},
 		{"unknown table", "[clocks]\ntrust = \"ntp\"", `1: clocks: unknown key; did you mean clock?`},
-		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics`},
+		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics, uplink`},
 		{"unknown key of an element", "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\nnam = 1", `5: queue[1].nam: unknown key; did you mean name?`},
 
 		{"size", "memory-limit = \"64 MB\"", `1: memory-limit: "64 MB" is not a size; use a number of bytes or a string such as "64MiB", "5MB" or "512KiB"`},
@@ -111,7 +111,7 @@ func TestBadInput(t *testing.T) {
 
 		{"several, in order of place", "log-level = \"x\"\nbad = 1\n[limits]\nmax-connections = 0\nread-timeout = 1\n[clock]\ntrust = \"\"",
 			`1: log-level: "x" is not known; allowed: debug, info, warn, error
-2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics
+2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics, uplink
 4: limits.max-connections: 0 is out of range; allowed: 1 to 65536
 5: limits.read-timeout: 1 is not a duration; use a string with a unit, such as "30s", "500ms" or "1h30m"
 7: clock.trust: "" is not known; allowed: auto, ntp, always`},

@@ -29,6 +29,7 @@ type Config struct {
 	Shutdown          Shutdown           `toml:"shutdown"`
 	Storage           Storage            `toml:"storage"`
 	Metrics           Metrics            `toml:"metrics"`
+	Uplink            Uplink             `toml:"uplink"`
 	// Further tables go here, and behind [storage] in querator.toml; doc.go says what else a table needs.
 }
 

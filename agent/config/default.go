@@ -99,6 +99,7 @@ func Default() Config {
 		Shutdown:   Shutdown{Timeout: defaultShutdownTimeout},
 		Storage:    Storage{MinFreeInodes: defaultMinFreeInodes},
 		Metrics:    Metrics{MaxQueues: defaultMetricQueues},
+		Uplink:     defaultUplink(),
 	}
 }
 

@@ -80,6 +80,7 @@ func (c *Config) problems() Errors {
 	}
 	k.count("storage.min-free-inodes", c.Storage.MinFreeInodes, 0, maxMinFreeInodes)
 	k.count("metrics.max-queues", c.Metrics.MaxQueues, 0, maxMetricQueues)
+	c.Uplink.check(&k)
 	return k.found
 }
 

@@ -11,4 +11,4 @@
 //	go generate ./agent/pb
 package pb
 
-//go:generate protoc -I ../.. --go_out=../.. --go_opt=paths=source_relative agent/pb/reply.proto agent/pb/queue.proto agent/pb/queues.proto agent/pb/storage.proto agent/pb/agent.proto
+//go:generate protoc -I ../.. --go_out=../.. --go_opt=paths=source_relative agent/pb/reply.proto agent/pb/queue.proto agent/pb/queues.proto agent/pb/storage.proto agent/pb/agent.proto agent/pb/uplink.proto

@@ -102,6 +102,20 @@ func (c *Conn) Probe(timeout time.Duration) error {
 // Heartbeat publishes outside of any stream: nobody answers, and it may be lost.
 func (c *Conn) Heartbeat(subject string, data []byte) error { return c.nc.Publish(subject, data) }
 
+// MayPublish publishes an empty message on a subject and returns what the server has against it.
+func (c *Conn) MayPublish(subject string, timeout time.Duration) error {
+	if err := c.nc.Publish(subject, nil); err != nil {
+		return err
+	}
+	if err := c.Probe(timeout); err != nil {
+		return err
+	}
+	if err := c.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) && c.concerns(err, subject) {
+		return err
+	}
+	return nil
+}
+
 // replyTo returns the reply subject of a number.
 func (c *Conn) replyTo(kind string, number uint64) string {
 	return c.inbox + kind + c.nonce + "." + strconv.FormatUint(number, 36)
