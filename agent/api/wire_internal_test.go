@@ -212,6 +212,9 @@ func compareLease(t *testing.T, name string, res *queue.LeaseResult) {
 	if !proto.Equal(&fromJSON, want) {
 		t.Fatalf("JSON %s\nis  %v\nwant %v", data, &fromJSON, want)
 	}
+	for i := range res.Items {
+		want.Items[i].SourceId = res.Items[i].SourceID // In protobuf only.
+	}
 	data = encodeLease(formatProtobuf, name, res)
 	if err := proto.Unmarshal(data, &fromProtobuf); err != nil {
 		t.Fatalf("%x: %v", data, err)
@@ -224,7 +227,7 @@ func compareLease(t *testing.T, name string, res *queue.LeaseResult) {
 func leaseItem(kind string, payload []byte, attempts int32, deadline time.Time) queue.Item {
 	return queue.Item{
 		ID: queue.NewID(rand.Uint64(), queue.Tag{1, 2, 3}), Kind: kind, Encoding: kind + "\u2028é", Reference: "r" + kind,
-		Payload: payload, Attempts: attempts, LeaseDeadline: deadline,
+		Payload: payload, Attempts: attempts, LeaseDeadline: deadline, SourceID: strings.Repeat("s", len(payload)%300),
 	}
 }
 

@@ -18,6 +18,10 @@ import (
 // payload: tags, lengths, id, attempts and lease deadline.
 const itemFrame = 96
 
+// fieldLeasedSource is the number of the one field that Querator's items do not
+// have.
+const fieldLeasedSource = 1000
+
 func leaseSizeProtobuf(name string, res *queue.LeaseResult) int {
 	size := len(name) + 32
 	for i := range res.Items {
@@ -27,7 +31,7 @@ func leaseSizeProtobuf(name string, res *queue.LeaseResult) int {
 }
 
 func leaseItemSize(it *queue.Item) int {
-	return len(it.Encoding) + len(it.Kind) + len(it.Reference) + len(it.Payload)
+	return len(it.Encoding) + len(it.Kind) + len(it.Reference) + len(it.Payload) + len(it.SourceID)
 }
 
 func appendLeaseProtobuf(b []byte, name string, res *queue.LeaseResult) []byte {
@@ -45,6 +49,9 @@ func appendLeaseProtobuf(b []byte, name string, res *queue.LeaseResult) []byte {
 		if len(it.Payload) > 0 {
 			size += 1 + protowire.SizeBytes(len(it.Payload))
 		}
+		if it.SourceID != "" {
+			size += protowire.SizeTag(fieldLeasedSource) + protowire.SizeBytes(len(it.SourceID))
+		}
 		b = protowire.AppendTag(b, 3, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(size))
 		b = appendTextField(b, 1, it.Encoding)
@@ -55,6 +62,7 @@ func appendLeaseProtobuf(b []byte, name string, res *queue.LeaseResult) []byte {
 			b = protowire.AppendTag(b, 7, protowire.BytesType)
 			b = protowire.AppendBytes(b, it.Payload)
 		}
+		b = appendTextField(b, fieldLeasedSource, it.SourceID)
 	}
 	return b
 }

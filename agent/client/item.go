@@ -39,6 +39,8 @@ type Item struct {
 	Encoding      string
 	Kind          string
 	Reference     string
+	// SourceID is as produced. An item that came to a dead queue by itself has the id of its last lease here.
+	SourceID string
 	// Payload lies in the memory of the whole answer to the lease; a program that keeps it for long copies it.
 	Payload []byte
 }

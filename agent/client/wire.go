@@ -33,6 +33,7 @@ const (
 	fieldLeasedAttempts  = 5
 	fieldLeasedDeadline  = 6
 	fieldLeasedBytes     = 7
+	fieldLeasedSource    = 1000
 
 	fieldCompletePartition = 2
 	fieldCompleteTimeout   = 3
@@ -196,6 +197,8 @@ func leasedItem(it *Item, body []byte) error {
 			return parseTime(f.bytes, &seconds, &nanos)
 		case f.is(fieldLeasedBytes, protowire.BytesType):
 			it.Payload = f.bytes[:len(f.bytes):len(f.bytes)]
+		case f.is(fieldLeasedSource, protowire.BytesType):
+			it.SourceID = string(f.bytes)
 		}
 		return nil
 	})

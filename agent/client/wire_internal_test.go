@@ -55,7 +55,7 @@ func TestCompleteBody(t *testing.T) {
 // leaseReply makes a reply as the agent does.
 func leaseReply(f interface{ Fatal(...any) }) []byte {
 	body, err := proto.Marshal(&pb.QueueLeaseResponse{QueueName: "q", Partition: 3, Items: []*pb.QueueLeaseItem{
-		{Id: "a", Encoding: "e", Kind: "k", Reference: "r", Attempts: 2, Bytes: []byte("payload"),
+		{Id: "a", Encoding: "e", Kind: "k", Reference: "r", Attempts: 2, Bytes: []byte("payload"), SourceId: "source",
 			LeaseDeadline: timestamppb.New(time.Unix(1e9, 5))},
 		{Id: "b", Encoding: "e", Kind: "other", Attempts: 1, LeaseDeadline: timestamppb.New(time.Time{})},
 		{},
@@ -95,7 +95,7 @@ func FuzzLeaseReply(f *testing.F) {
 		}
 		for i, w := range want.Items {
 			it := Item{Queue: "q", Partition: int(want.Partition), ID: w.Id, Attempts: int(w.Attempts), Encoding: w.Encoding,
-				Kind: w.Kind, Reference: w.Reference, LeaseDeadline: fromTimestamp(w.LeaseDeadline)}
+				Kind: w.Kind, Reference: w.Reference, SourceID: w.SourceId, LeaseDeadline: fromTimestamp(w.LeaseDeadline)}
 			if !bytes.Equal(got[i].Payload, w.Bytes) {
 				t.Errorf("payload %d is %q, want %q", i, got[i].Payload, w.Bytes)
 			}

@@ -347,7 +347,10 @@ type QueueLeaseItem struct {
 	Attempts      int32                  `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	LeaseDeadline *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=leaseDeadline,json=lease_deadline,proto3" json:"leaseDeadline,omitempty"`
 	// The payload.
-	Bytes         []byte `protobuf:"bytes,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes []byte `protobuf:"bytes,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// As produced. Not in JSON, where clients of Querator refuse what they do not
+	// know.
+	SourceId      string `protobuf:"bytes,1000,opt,name=sourceId,json=source_id,proto3" json:"sourceId,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -429,6 +432,13 @@ func (x *QueueLeaseItem) GetBytes() []byte {
 		return x.Bytes
 	}
 	return nil
+}
+
+func (x *QueueLeaseItem) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
 }
 
 type QueueCompleteRequest struct {
@@ -1374,7 +1384,7 @@ const file_agent_pb_queue_proto_rawDesc = "" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x125\n" +
-	"\x05items\x18\x03 \x03(\v2\x1f.queratoredge.v1.QueueLeaseItemR\x05items\"\xe3\x01\n" +
+	"\x05items\x18\x03 \x03(\v2\x1f.queratoredge.v1.QueueLeaseItemR\x05items\"\x81\x02\n" +
 	"\x0eQueueLeaseItem\x12\x1a\n" +
 	"\bencoding\x18\x01 \x01(\tR\bencoding\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1c\n" +
@@ -1382,7 +1392,8 @@ const file_agent_pb_queue_proto_rawDesc = "" +
 	"\x02id\x18\x04 \x01(\tR\x02id\x12\x1a\n" +
 	"\battempts\x18\x05 \x01(\x05R\battempts\x12A\n" +
 	"\rleaseDeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0elease_deadline\x12\x14\n" +
-	"\x05bytes\x18\a \x01(\fR\x05bytes\"\x8e\x01\n" +
+	"\x05bytes\x18\a \x01(\fR\x05bytes\x12\x1c\n" +
+	"\bsourceId\x18\xe8\a \x01(\tR\tsource_id\"\x8e\x01\n" +
 	"\x14QueueCompleteRequest\x12\x1d\n" +
 	"\tqueueName\x18\x01 \x01(\tR\n" +
 	"queue_name\x12\x1c\n" +

@@ -264,11 +264,7 @@ func (o *output) commit() error {
 	if path == "" {
 		return nil
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return syncDir(filepath.Dir(path))
 }
 
 func (o *output) remove(temp string) error {

@@ -71,7 +71,7 @@ func (e *env) rootCommand() *cobra.Command {
 	add(root, groupItems, e.produceCommand(), e.leaseCommand(), e.completeCommand(), e.retryCommand(),
 		e.extendCommand(), e.workCommand(), e.itemsCommand())
 	add(root, groupQueues, e.queuesCommand(), e.statsCommand(), e.clearCommand(), e.pauseCommand(),
-		e.resumeCommand(), e.redriveCommand())
+		e.resumeCommand(), e.redriveCommand(), e.moveCommand())
 	add(root, groupAgent, e.agentCommand(), e.statusCommand(), e.topCommand(), e.uplinkCommand(), e.auditCommand(), e.backupCommand(),
 		e.restoreCommand(), e.verifyCommand(), e.salvageCommand(), e.configCommand(), e.accessCommand(),
 		e.benchCommand())
