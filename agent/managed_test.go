@@ -212,6 +212,47 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// The rules of access count from the reload on; rules with a mistake change nothing.
+func TestReloadOfAccessRules(t *testing.T) {
+	s := newService(t)
+	s.configure("[[queue]]\nname = \"a\"\n")
+	s.start()
+	c := &client.Client{Socket: s.path("q.sock")}
+	defer c.Close()
+	ask := func() string {
+		t.Helper()
+		a, err := c.CheckAccess(t.Context(), client.AccessQuestion{User: "4711", Queue: "a", Operation: "read"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Reason
+	}
+	const none = "allowed: there are no rules, and who can connect may do everything"
+	if got := ask(); got != none {
+		t.Errorf("without rules: %q", got)
+	}
+	rule := "[[queue]]\nname = \"a\"\n[[access]]\nuser = \"4711\"\nqueues = [\"a\"]\n"
+	s.configure(rule + "allow = [\"read\"]\n")
+	byRule := "by rule 1 (" + s.path("querator.toml") + ":3)"
+	if got := s.reload(); strings.Contains(got, "restart") || ask() != "allowed "+byRule {
+		t.Errorf("with a rule: %q, %q", got, ask())
+	}
+	s.configure(rule + "deny = [\"read\"]\n")
+	if got := s.reload(); strings.Contains(got, "restart") || ask() != "refused "+byRule {
+		t.Errorf("with another: %q, %q", got, ask())
+	}
+	for _, wrong := range []string{"allow = [\"reed\"]\n", "allow = [\"read\"]\ngroup = \"no-such-group\"\n"} {
+		s.configure(rule + wrong)
+		if got := s.reload(); !strings.Contains(got, "has mistakes") || ask() != "refused "+byRule {
+			t.Errorf("with %q: %q, %q", wrong, got, ask())
+		}
+	}
+	s.configure("[[queue]]\nname = \"a\"\n")
+	if got := s.reload(); strings.Contains(got, "restart") || ask() != none {
+		t.Errorf("without rules again: %q, %q", got, ask())
+	}
+}
+
 // Clients that connect while the agent is being restarted lose nothing: each of
 // their requests is answered, by the old agent or by the new one.
 func TestRestartLosesNoRequest(t *testing.T) {

@@ -13,7 +13,8 @@ func (g *group) hold(l *Lease, holder uint64) {
 // ReleaseOnExit reports Info.ReleaseOnExit without copying the rest of it.
 func (q *Queue) ReleaseOnExit() bool { return q.core.options.Load().releaseOnExit }
 
-// ReleaseHolders ends the leases of holders that are gone, in all queues: their
+// ReleaseHolders ends the leases of holders that are gone, in all queues, and the
+// lease requests that wait for them: their
 // items are offered again at once, with the attempts counted, or are dead if
 // those are used up. Ids of such leases name nothing any more. It does not wait;
 // leases that are being given at the same moment may be missed, so whoever leases
@@ -28,6 +29,7 @@ func (s *Service) ReleaseHolders(holders ...uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, q := range s.queues {
+		q.core.waiters.cancelHolders(gone)
 		for _, p := range q.core.parts {
 			if !p.held.Load() {
 				continue

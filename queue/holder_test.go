@@ -72,6 +72,29 @@ func TestEndOfAHolderWakesThoseWhoWait(t *testing.T) {
 	})
 }
 
+// A request of the holder that waits gets nothing any more, although it waits for longer than others.
+func TestEndOfAHolderEndsItsRequests(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		w.produce(q, "a")
+		w.leaseFor(q, 1, 1)
+		lost := make(chan error)
+		go func() {
+			_, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "own", BatchSize: 1, RequestTimeout: time.Minute, Holder: 1})
+			lost <- err
+		}()
+		synctest.Wait()
+		got := make(chan []queue.Item)
+		go func() { got <- w.tryLease(q, 1, 10*time.Second) }()
+		synctest.Wait()
+		w.svc.ReleaseHolders(1)
+		wantErr(t, <-lost, queue.ErrEmpty, "request timeout; no items are in the queue, try again")
+		if items := <-got; len(items) != 1 || items[0].Attempts != 2 {
+			t.Errorf("got %+v", items)
+		}
+	})
+}
+
 func TestIDsOfReleasedLeasesNameNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		q := w.create("q")

@@ -121,6 +121,21 @@ func (w *waitList) cancel(v *waiter) {
 	}
 }
 
+// cancelHolders ends those that wait for one of these holders, so that what the
+// holders held is not given to them.
+func (w *waitList) cancelHolders(gone map[uint64]struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.list = slices.DeleteFunc(w.list, func(v *waiter) bool {
+		if _, ok := gone[v.holder]; !ok {
+			return false
+		}
+		v.waiting = false
+		w.end(v, errNoItems())
+		return true
+	})
+}
+
 // finish ends a waiter that the calling loop has, or has just let wait, with
 // items or an error.
 func (w *waitList) finish(v *waiter, err error) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -359,4 +360,57 @@ func TestDrainEndsIdleConnections(t *testing.T) {
 		t.Error(err)
 	}
 	ended(t, silent)
+}
+
+// Whoever connects is met before anything is read, and is known to every reply of the connection.
+func TestGreet(t *testing.T) {
+	var mu sync.Mutex
+	greeted, left := 0, []any{}
+	s := &serve.Server{
+		Greet: func(nc net.Conn) (any, []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			if greeted++; greeted == 2 {
+				return nil, []byte("HTTP/1.1 454 Retry Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+			}
+			return fmt.Sprint("peer ", greeted), nil
+		},
+		Leave: func(peer any) {
+			mu.Lock()
+			defer mu.Unlock()
+			left = append(left, peer)
+		},
+	}
+	path := serving(t, s, func(w http.ResponseWriter, _ *http.Request) {
+		peer := w.(interface{ Peer() any }).Peer()
+		_, _ = fmt.Fprint(w, peer)
+	})
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	c, r := dial(t, path)
+	send(t, c, request+request)
+	for range 2 {
+		if _, got := answer(t, r); got != "peer 1" {
+			t.Errorf("the peer is %q", got)
+		}
+	}
+	_, r2 := dial(t, path)
+	if resp, got := answer(t, r2); resp.code != 454 || got != "no" {
+		t.Errorf("refused with %d %q", resp.code, got)
+	}
+	ended(t, r2)
+	c3, r3 := dial(t, path)
+	send(t, c3, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if _, got := answer(t, r3); got != "peer 3" {
+		t.Errorf("the peer is %q", got)
+	}
+	ended(t, r3)
+	c.Close()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(left) != 2 || left[0] == left[1] {
+		t.Errorf("those who left: %v", left)
+	}
 }

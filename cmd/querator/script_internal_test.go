@@ -56,7 +56,7 @@ func serveAgent(t *testing.T, storeBytes int64) string {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		server.Serve(l)
+		_ = server.Serve(l) // ErrServerClosed, at the end.
 	}()
 	t.Cleanup(func() {
 		if err := service.Shutdown(context.Background()); err != nil {
