@@ -6,7 +6,8 @@
 // Run owns all of them and returns when they have ended: the HTTP server with
 // one goroutine a connection (bounded by [limits] max-connections), the loops
 // of the partitions (package queue), the background work of the stores (package
-// badgerstore), the keeper of the last time seen, and the supervisor, which feeds
+// badgerstore), the keeper of the last time seen, the watcher of processes that
+// hold leases (package access), and the supervisor, which feeds
 // the watchdog and tells the service manager how things are.
 //
 // # Start

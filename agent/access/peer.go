@@ -85,9 +85,8 @@ func (p *Peer) Pidfd() (int, error) {
 	if p == nil {
 		return -1, errNobody
 	}
-	fd, err := listen.PeerPidfd(p.conn)
-	if err == nil || p.pidfd < 0 {
-		return fd, err
+	if p.pidfd < 0 {
+		return listen.PeerPidfd(p.conn)
 	}
 	return unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0)
 }

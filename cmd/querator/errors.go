@@ -105,6 +105,10 @@ func (e *env) hint(cmd *cobra.Command, err error) string {
 		return "let the agent's user write there, or choose another directory with --data-dir"
 	case errors.Is(err, errUsage):
 		return fmt.Sprintf("see: %s --help", cmd.CommandPath())
+	case errors.Is(err, client.ErrUnavailable) && errors.Is(err, fs.ErrPermission):
+		return "the socket is not open to this user: the owner of the device can add it to the socket's group"
+	case errors.Is(err, client.ErrDenied):
+		return "to see why: querator access check --running --do produce|consume|read|admin --queue QUEUE"
 	case errors.Is(err, client.ErrUnavailable) && errors.As(err, &refused) && refused.Code == 0:
 		return "start the agent with: querator agent (or: systemctl start querator), or name its socket with --socket"
 	case errors.Is(err, client.ErrDuplicate) && cmd.Name() == "restore":
