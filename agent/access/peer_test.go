@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +19,9 @@ import (
 
 // helperVariable makes this program, when a test starts it, do what its value says.
 const helperVariable = "QUERATOR_ACCESS_HELPER"
+
+// The first thread stays what it is: the process is shown as its user, whatever connectAs makes of others.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	what, arg, _ := strings.Cut(os.Getenv(helperVariable), " ")

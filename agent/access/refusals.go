@@ -30,6 +30,7 @@ type refusals struct {
 	mu     sync.Mutex
 	byUID  map[uint32]*refused
 	others refused
+	purged time.Time
 }
 
 type refused struct {
@@ -56,7 +57,8 @@ func (r *refusals) add(uid uint32) (count int, others, due bool) {
 
 // newRow returns the row of a user that has none, which is that of the others when there are too many.
 func (r *refusals) newRow(uid uint32) *refused {
-	if len(r.byUID) >= maxRefusedUsers {
+	if len(r.byUID) >= maxRefusedUsers && time.Since(r.purged) >= time.Second {
+		r.purged = time.Now()
 		for other, row := range r.byUID {
 			if time.Since(row.logged) >= refusalEvery {
 				delete(r.byUID, other)

@@ -86,13 +86,16 @@ func TestFindUnit(t *testing.T) {
 
 // Who hides among many control groups is not known to be outside of the unit.
 func TestFindUnitWithinBounds(t *testing.T) {
-	lists := map[string]string{"a.service/last": "5"}
-	for i := range maxUnitDirs {
-		lists["a.service/"+strings.Repeat("x", i%50+1)+string(rune('a'+i/50%26))+string(rune('a'+i/1300))] = "1"
+	lists := map[string]string{}
+	for i := range 20 {
+		lists["a.service/"+strings.Repeat("x", i+1)] = "1"
 	}
 	root := groups(t, lists)
-	if unit, err := findUnit(root, 6, func(string) bool { return true }); err == nil {
-		t.Errorf("the unit is %q", unit)
+	for left, want := range map[int]bool{10: false, 30: true} {
+		s := &unitSearch{pid: "6", wants: func(string) bool { return true }, left: left}
+		if unit, err := s.slice(root); unit != "" || (err == nil) != want {
+			t.Errorf("with %d directories: %q, %v", left, unit, err)
+		}
 	}
 	long := groups(t, map[string]string{"a.service": strings.Repeat("1000000 ", maxProcsText/8+1) + "5"})
 	if unit, err := findUnit(long, 6, func(string) bool { return true }); err == nil {

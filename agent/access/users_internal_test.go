@@ -139,7 +139,7 @@ func TestUsersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, s := range []Shares{{}, {UserRequests: 1}} {
 			u := newUsers(s, 0)
-			for uid := range uint32(100_000) {
+			for uid := range uint32(3000) {
 				u.disconnect(known(t, u, uid))
 				if len(u.byUID) > 2*maxIdleUsers {
 					t.Fatalf("%d users are remembered", len(u.byUID))
@@ -214,14 +214,14 @@ func TestRefusalsAreLoggedOnceAMinute(t *testing.T) {
 		}
 		// However many users there are, memory and log are bounded.
 		logged = 0
-		for uid := range uint32(50_000) {
+		for uid := range uint32(3000) {
 			add(uid)
 		}
 		if logged > maxRefusedUsers+1 || len(r.byUID) > maxRefusedUsers {
 			t.Errorf("logged %d times; %d users are remembered", logged, len(r.byUID))
 		}
 		time.Sleep(refusalEvery)
-		if !add(49_999) {
+		if !add(2999) {
 			t.Error("a minute later a user is not logged")
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/config"
 )
 
 // TestReadme runs what the README shows, against an agent of its own: the sessions line by line with their output,
@@ -31,6 +33,14 @@ func TestReadme(t *testing.T) {
 			r.example(b, "example.py", "python3")
 		case "go":
 			r.example(b, "main.go", "go", "run")
+		case "toml": // Which may name users that are not here.
+			path := filepath.Join(t.TempDir(), "q.toml")
+			if err := os.WriteFile(path, []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := config.Load(path); err != nil {
+				t.Errorf("the configuration in the README: %v", err)
+			}
 		default:
 			t.Errorf("the README has a block in %q, which nobody checks", b.language)
 		}
