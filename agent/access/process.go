@@ -45,6 +45,9 @@ func (g *Guard) Hold(p *Peer) (*Process, error) {
 	}
 	if p.process == nil {
 		pidfd, err := p.Pidfd()
+		if isShort(err) {
+			return nil, busy("no more processes can be watched at the moment: %v; try again, or lease without release_on_exit", err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNoProcess, err)
 		}
@@ -58,6 +61,11 @@ func (g *Guard) Hold(p *Peer) (*Process, error) {
 		return nil, ErrNoProcess
 	}
 	return p.process, nil
+}
+
+// isShort reports whether there is nothing left of what the kernel gives: descriptors, memory.
+func isShort(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOSPC)
 }
 
 // pidfsMagic is the file system of process descriptors, where each process has an inode of its own (Linux 6.9).

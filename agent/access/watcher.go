@@ -66,6 +66,9 @@ func (w *watcher) add(pidfd int, key processKey, uid uint32, u *users) (*Process
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)}
 	if err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_ADD, pidfd, &event); err != nil {
 		u.unhold(user)
+		if isShort(err) {
+			return nil, errors.Join(busy("no more processes can be watched at the moment: %v; try again", err), unix.Close(pidfd))
+		}
 		return nil, errors.Join(ErrNoProcess, err, unix.Close(pidfd))
 	}
 	w.byKey[key], w.byFile[event.Fd] = p, p

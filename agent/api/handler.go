@@ -183,7 +183,11 @@ func (c *call) get() bool {
 	if !ok {
 		return false
 	}
-	if err := c.h.guard.Check(c.peer, p.op, agentWide); err != nil {
+	err := c.h.guard.Check(c.peer, p.op, agentWide)
+	if err == nil && p.op != access.Open {
+		err = c.h.guard.Admit(c.peer)
+	}
+	if err != nil {
 		c.fail(err)
 		return true
 	}
