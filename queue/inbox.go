@@ -84,17 +84,32 @@ type inbox struct {
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 
-// put adds r; it returns false when the partition has been closed.
+// put adds r and wakes the loop; it returns false when the partition has been
+// closed.
 func (b *inbox) put(r *request) bool {
+	if !b.add(r) {
+		return false
+	}
+	b.poke()
+	return true
+}
+
+// add adds r without waking the loop.
+func (b *inbox) add(r *request) bool {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
-		b.mu.Unlock()
 		return false
 	}
 	b.reqs = append(b.reqs, r)
-	b.mu.Unlock()
-	b.poke()
 	return true
+}
+
+// isEmpty reports whether nothing waits.
+func (b *inbox) isEmpty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.reqs) == 0
 }
 
 // poke makes the loop look around even if there is no request.

@@ -37,8 +37,9 @@ type routes struct {
 	gate  *gate // of moves
 }
 
-// partition is one partition of a queue. Its loop (run) owns the state and is
-// the only caller of the store; everybody else goes through the inbox.
+// partition is one partition of a queue. One goroutine at a time owns the state
+// and calls the store: the one that has the turn. Everybody goes through the
+// inbox.
 type partition struct {
 	key     PartitionKey
 	storage Storage
@@ -65,7 +66,11 @@ type partition struct {
 	// held says that there may be leases with a holder. Written by the loop.
 	held atomic.Bool
 
-	// The rest belongs to the loop.
+	// The rest belongs to whoever has the turn: the loop while it is awake, or
+	// a caller that found it asleep.
+	turn      sync.Mutex
+	awake     int64 // boot time at which the loop wakes by itself
+	reqs      []*request
 	ps        PartitionStore
 	st        *State
 	ahead     readAhead
@@ -85,7 +90,9 @@ type partition struct {
 	outbox    *outbox // nil when no events are wanted; set when the partition is made
 }
 
-// run is the loop. It returns when ctx ends, with the store closed.
+// run is the loop. It returns when ctx ends, with the store closed. It has the
+// turn when it begins, since nobody can serve what is not open yet, and keeps
+// it when it ends.
 func (p *partition) run(ctx context.Context) {
 	defer p.shut()
 	if !p.openStore(ctx) {
@@ -93,11 +100,14 @@ func (p *partition) run(ctx context.Context) {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var reqs []*request
 	for {
-		timer.Reset(p.untilNext())
+		nap := p.untilNext()
+		timer.Reset(nap)
+		p.awake = addSat(p.now().Mono, int64(nap))
+		p.turn.Unlock()
 		select {
 		case <-ctx.Done():
+			p.turn.Lock()
 			return
 		case <-p.inbox.wake:
 			p.gather(ctx)
@@ -106,8 +116,8 @@ func (p *partition) run(ctx context.Context) {
 			continue
 		case <-timer.C:
 		}
-		reqs = p.take(reqs)
-		p.serve(reqs)
+		p.turn.Lock()
+		p.serve(p.take())
 	}
 }
 
@@ -150,7 +160,7 @@ func (p *partition) refuse(ctx context.Context, wait time.Duration) bool {
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	for {
-		p.refuseAll(p.take(nil))
+		p.refuseAll(p.take())
 		select {
 		case <-ctx.Done():
 			return false
@@ -162,8 +172,9 @@ func (p *partition) refuse(ctx context.Context, wait time.Duration) bool {
 }
 
 // take picks up all requests that wait.
-func (p *partition) take(reuse []*request) []*request {
-	return p.uncount(p.inbox.take(reuse))
+func (p *partition) take() []*request {
+	p.reqs = p.uncount(p.inbox.take(p.reqs))
+	return p.reqs
 }
 
 // uncount takes requests that were picked up out of the queue's count.

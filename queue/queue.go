@@ -41,6 +41,7 @@ func newQueue(s *Service, d *Definition) *Queue {
 		if s.outbox != nil && s.outbox.forwards(d.Name) {
 			p.outbox = newOutbox(s.outbox, s.changed)
 		}
+		p.turn.Lock() // The loop gives it back when the partition is open.
 		q.core.parts = append(q.core.parts, p)
 	}
 	return q
@@ -122,7 +123,7 @@ func (q *Queue) submit(ctx context.Context, p *partition, r *request, timeout ti
 	r.counted = true
 	q.inFlight.Add(1)
 	defer q.inFlight.Add(-1)
-	if !p.inbox.put(r) {
+	if !p.put(r) {
 		q.core.queued.Add(-1)
 		p.taken(r)
 		return errQueueClosed()
@@ -291,7 +292,7 @@ func (q *Queue) placeLease(w *waiter) {
 		r.lease, r.counted = w, true
 		q.core.queued.Add(1)
 		best.promised.Add(int64(w.batch))
-		if best.inbox.put(r) {
+		if best.put(r) {
 			return
 		}
 		q.core.queued.Add(-1)

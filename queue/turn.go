@@ -1,0 +1,36 @@
+package queue
+
+import "errors"
+
+// errPanicked is why a partition failed in which a caller's turn ended early.
+var errPanicked = errors.New("serving a request panicked")
+
+// put hands a request to the partition and sees to it that it is served: by the
+// caller itself if nobody is at it, since that saves waking the loop and being
+// woken by it, which costs as much as a third of a sync on small machines. It
+// returns false when the partition has been closed.
+//
+// Requests that come in the meantime are left to the loop, so that a caller
+// serves one group and no more.
+func (p *partition) put(r *request) bool {
+	if !p.inbox.add(r) {
+		return false
+	}
+	if p.limits.CommitDelay > 0 || !p.turn.TryLock() {
+		p.inbox.poke()
+		return true
+	}
+	served := false
+	defer func() {
+		if !served {
+			p.fail(errPanicked)
+		}
+		p.turn.Unlock()
+	}()
+	p.serve(p.take())
+	served = true
+	if !p.inbox.isEmpty() || addSat(p.now().Mono, int64(p.untilNext())) < p.awake {
+		p.inbox.poke()
+	}
+	return true
+}
