@@ -37,11 +37,7 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 	}
 	need := p.demand(items, bytes)
 	if items > 0 {
-		err := needSpace(p.dir, need.values, p.storage.options.MinFree)
-		if err == nil {
-			err = needInodes(p.dir, p.storage.options.MinFreeInodes)
-		}
-		if err != nil {
+		if err := p.storage.needRoom(p.dir, need.values); err != nil {
 			p.giveUpBackup()
 			return 0, err
 		}

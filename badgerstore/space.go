@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 	"golang.org/x/sys/unix"
@@ -29,24 +30,44 @@ func freeSpace(dir string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-// needInodes returns an error of kind ErrFull unless floor inodes are free on
-// the device of dir, or it does not count them.
-func needInodes(dir string, floor int64) error {
-	if floor == 0 {
+const (
+	// plentySpace and plentyInodes, beyond what has to stay free, are so much
+	// that nobody fills them within plentyFor.
+	plentySpace  = 256 << 20
+	plentyInodes = 10000
+	plentyFor    = 50 * time.Millisecond
+)
+
+// needRoom returns an error of kind ErrFull unless, besides the floors of the
+// storage, need bytes are free on the device of dir. Where there is plenty it
+// looks only now and then, since asking costs as much as an item.
+func (s *Storage) needRoom(dir string, need int64) error {
+	now := time.Since(s.started)
+	if now < time.Duration(s.plenty.Load()) && need < plentySpace/2 {
 		return nil
 	}
 	st, err := statfs(dir)
 	if err != nil {
-		return unavailable(err, "cannot tell the free inodes of %s", dir)
+		return unavailable(err, "cannot tell the free space of %s", dir)
 	}
-	if st.Files == 0 || st.Ffree >= uint64(floor) {
-		return nil
+	o := &s.options
+	free := int64(st.Bavail) * int64(st.Bsize)
+	if free < need+o.MinFree {
+		return errNoSpace(dir, free, need+o.MinFree)
 	}
-	return &queue.Error{
-		Kind: queue.ErrFull,
-		Msg:  fmt.Sprintf("the disk is full: %s has %d inodes free, needs %d", dir, st.Ffree, floor),
-		Hint: "remove small files from that disk, or complete items",
+	// A file system that does not count inodes says that it has none at all.
+	counts := st.Files > 0 && o.MinFreeInodes > 0
+	if counts && st.Ffree < uint64(o.MinFreeInodes) {
+		return &queue.Error{
+			Kind: queue.ErrFull,
+			Msg:  fmt.Sprintf("the disk is full: %s has %d inodes free, needs %d", dir, st.Ffree, o.MinFreeInodes),
+			Hint: "remove small files from that disk, or complete items",
+		}
 	}
+	if free > o.MinFree+plentySpace && (!counts || st.Ffree > uint64(o.MinFreeInodes+plentyInodes)) {
+		s.plenty.Store(int64(now + plentyFor))
+	}
+	return nil
 }
 
 // needSpace returns an error of kind ErrFull unless need bytes and the floor
@@ -59,9 +80,13 @@ func needSpace(dir string, need, floor int64) error {
 	if free >= need+floor {
 		return nil
 	}
+	return errNoSpace(dir, free, need+floor)
+}
+
+func errNoSpace(dir string, free, need int64) error {
 	return &queue.Error{
 		Kind: queue.ErrFull,
-		Msg:  fmt.Sprintf("the disk is full: %s has %d bytes free, needs %d", dir, free, need+floor),
+		Msg:  fmt.Sprintf("the disk is full: %s has %d bytes free, needs %d", dir, free, need),
 		Hint: "free space on that disk, or complete items",
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -22,7 +24,9 @@ type Storage struct {
 	mu   sync.Mutex            // guards open
 	open map[string]*partition // those in use by directory name; nil while one is opened
 
-	ballast sync.Mutex // the file of that name
+	ballast sync.Mutex   // the file of that name
+	plenty  atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
+	started time.Time
 }
 
 var (
@@ -50,7 +54,7 @@ func New(o Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition)}
+	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now()}
 	if err := checkFormat(dir); err != nil {
 		_ = unlockDir(lock)
 		return nil, err

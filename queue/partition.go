@@ -112,6 +112,7 @@ func (p *partition) run(ctx context.Context) {
 		case <-p.inbox.wake:
 			p.gather(ctx)
 		case to := <-p.probes:
+			p.turn.Lock() // The commit of a caller counts too.
 			to <- p
 			continue
 		case <-timer.C:

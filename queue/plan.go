@@ -36,6 +36,8 @@ func (g *group) plan() error {
 	if err := g.reserve(items+produced, bytes); err != nil {
 		return err
 	}
+	g.c.Items = make([]Item, 0, produced)
+	g.fresh = make([]int, 0, produced)
 	return g.readReady(g.toDrop(added))
 }
 
