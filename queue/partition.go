@@ -68,8 +68,8 @@ type partition struct {
 
 	// The rest belongs to whoever has the turn: the loop while it is awake, or
 	// a caller that found it asleep.
-	turn      sync.Mutex
-	awake     int64 // boot time at which the loop wakes by itself
+	turn      chan struct{} // holds a token while nobody has the turn
+	awake     int64         // boot time at which the loop wakes by itself
 	reqs      []*request
 	ps        PartitionStore
 	st        *State
@@ -104,20 +104,20 @@ func (p *partition) run(ctx context.Context) {
 		nap := p.untilNext()
 		timer.Reset(nap)
 		p.awake = addSat(p.now().Mono, int64(nap))
-		p.turn.Unlock()
+		p.turn <- struct{}{}
 		select {
 		case <-ctx.Done():
-			p.turn.Lock()
+			<-p.turn
 			return
 		case <-p.inbox.wake:
 			p.gather(ctx)
 		case to := <-p.probes:
-			p.turn.Lock() // The commit of a caller counts too.
+			<-p.turn // The commit of a caller counts too.
 			to <- p
 			continue
 		case <-timer.C:
 		}
-		p.turn.Lock()
+		<-p.turn
 		p.serve(p.take())
 	}
 }

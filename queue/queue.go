@@ -36,12 +36,12 @@ func newQueue(s *Service, d *Definition) *Queue {
 			storage: s.storage(place.Storage), clock: s.clock, limits: &s.limits, events: &s.cfg.Events,
 			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(), deliver: &s.deliver,
 			probes: make(chan chan<- *partition, 1),
+			turn:   make(chan struct{}, 1), // The loop has it, and gives it away when the partition is open.
 		}
 		p.ahead.budget = &s.ahead
 		if s.outbox != nil && s.outbox.forwards(d.Name) {
 			p.outbox = newOutbox(s.outbox, s.changed)
 		}
-		p.turn.Lock() // The loop gives it back when the partition is open.
 		q.core.parts = append(q.core.parts, p)
 	}
 	return q
@@ -113,7 +113,9 @@ func (q *Queue) CheckPartition(p int) error {
 }
 
 // submit hands a request to a partition and waits for the answer, at most for
-// timeout. What is in the loop's hands then goes on; its outcome is unknown.
+// timeout. What is in the loop's hands then goes on; its outcome is unknown. A
+// caller that serves its request itself is not cut off in the middle of its
+// commit: it gets the true outcome, when the device has answered.
 func (q *Queue) submit(ctx context.Context, p *partition, r *request, timeout time.Duration) error {
 	if q.core.queued.Add(1) > int64(q.limits.MaxRequests) {
 		q.core.queued.Add(-1)

@@ -16,7 +16,7 @@ func (p *partition) put(r *request) bool {
 	if !p.inbox.add(r) {
 		return false
 	}
-	if p.limits.CommitDelay > 0 || !p.turn.TryLock() {
+	if p.limits.CommitDelay > 0 || !p.tryTurn() {
 		p.inbox.poke()
 		return true
 	}
@@ -25,7 +25,7 @@ func (p *partition) put(r *request) bool {
 		if !served {
 			p.fail(errPanicked)
 		}
-		p.turn.Unlock()
+		p.turn <- struct{}{}
 	}()
 	p.serve(p.take())
 	served = true
@@ -33,4 +33,14 @@ func (p *partition) put(r *request) bool {
 		p.inbox.poke()
 	}
 	return true
+}
+
+// tryTurn takes the turn if nobody has it.
+func (p *partition) tryTurn() bool {
+	select {
+	case <-p.turn:
+		return true
+	default:
+		return false
+	}
 }
