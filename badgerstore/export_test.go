@@ -12,3 +12,12 @@ func WaitForBackground(s *Storage) {
 		p.background.Wait()
 	}
 }
+
+// FillDisk makes the disk of a storage look full, or as it is. No partition of it
+// is in use.
+func FillDisk(s *Storage, full bool) {
+	s.options.MinFree = 0
+	if full {
+		s.options.MinFree = 1 << 60
+	}
+}

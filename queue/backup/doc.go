@@ -39,8 +39,8 @@
 // back-up without queues, whose head is the two bytes {} (it has more in truth):
 //
 //	71 75 65 ... 31 0a           "querator backup 1\n"
-//	48 02 7b 7d 6e ed df d9      H
-//	5a 04 00 00 00 00 5f b3 39 24  Z
+//	48 02 7b 7d 14 a2 e8 78      H
+//	5a 04 00 00 00 00 5a 79 8c 8d  Z
 //
 // # Kinds
 //
