@@ -45,6 +45,11 @@
 // decides when it is trusted (Clock.Trusted). A time of day that an item is
 // scheduled for waits for a trusted clock; a retry delay runs on boot time.
 //
+// A lease can be tied to its holder, a number that whoever embeds the engine gives
+// to a process; when the process has ended, Service.ReleaseHolders ends its leases
+// as if their time were up. Holders are not stored: in the next run such leases go
+// by their deadlines, until an extend names a holder again.
+//
 // # Where to begin reading
 //
 // item.go, store.go, commit.go, state.go, then service.go, queue.go,

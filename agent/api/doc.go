@@ -8,10 +8,12 @@
 //  2. the body is read, within the size limit of the path and the budget of
 //     bytes in flight (body.go, budget.go)
 //  3. Content-Type, then the parser: both answer 455 (wire.go)
-//  4. the queue is looked up, then what only exists on the wire is validated:
+//  4. the access rules: whether the caller may do it to this queue (may.go,
+//     routes.go), before anybody learns whether there is such a queue
+//  5. the queue is looked up, then what only exists on the wire is validated:
 //     durations, names, namespaces (validate.go); the rest is the business of
 //     package queue
-//  5. the reply is written in the format that Accept names (reply.go)
+//  6. the reply is written in the format that Accept names (reply.go)
 //
 // Every error becomes a code and a text in errors.go. Clients of Querator know
 // a fixed list of codes and refuse JSON fields they do not know, so replies of

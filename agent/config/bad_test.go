@@ -99,6 +99,7 @@ func TestBadInput(t *testing.T) {
 
 		{"body larger than its share", "limits.max-produce-body = \"17MiB\"", `1: limits.max-produce-body: 17MiB is more than a quarter of memory-limit (64MiB); lower it, raise memory-limit or set limits.max-in-flight-bytes`},
 		{"body larger than what may be in flight", "limits.max-in-flight-bytes = \"1MB\"", `1: limits.max-in-flight-bytes: 1MB is less than limits.max-produce-body (5MB); raise it or lower limits.max-produce-body`},
+		{"body larger than what one user may have in flight", "limits.max-user-in-flight-bytes = \"1MB\"", `1: limits.max-user-in-flight-bytes: 1MB is less than limits.max-produce-body (5MB); raise it or lower limits.max-produce-body`},
 		{"more in flight than memory", "limits.max-in-flight-bytes = \"65MiB\"", `1: limits.max-in-flight-bytes: 65MiB is out of range; allowed: limits.max-produce-body (5MB) to memory-limit (64MiB)`},
 
 		{"no quotes", "log-format = \"auto\"\nmemory-limit = 64MiB", `2: not TOML: expected a top-level item to end with a newline, comment, or EOF, but got 'M' instead; text values stand in double quotes`},

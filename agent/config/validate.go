@@ -135,6 +135,9 @@ func (l *Limits) checkInFlight(k *checker, memory Size) {
 	case l.MaxInFlightBytes == 0 && l.MaxProduceBody > memory/inFlightShare:
 		k.add(body, fmt.Sprintf("%s is more than a quarter of memory-limit (%s)", l.MaxProduceBody, memory),
 			"lower it, raise memory-limit or set limits.max-in-flight-bytes").also = "memory-limit"
+	case l.MaxUserInFlightBytes > 0 && l.MaxUserInFlightBytes < l.MaxProduceBody:
+		k.add("limits.max-user-in-flight-bytes", fmt.Sprintf("%s is less than limits.max-produce-body (%s)", l.MaxUserInFlightBytes, l.MaxProduceBody),
+			"raise it or lower limits.max-produce-body").also = body
 	case l.MaxInFlightBytes > 0 && l.MaxInFlightBytes < l.MaxProduceBody:
 		k.add(key, fmt.Sprintf("%s is less than limits.max-produce-body (%s)", l.MaxInFlightBytes, l.MaxProduceBody),
 			"raise it or lower limits.max-produce-body").also = body
