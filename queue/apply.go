@@ -2,6 +2,7 @@ package queue
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -138,7 +139,11 @@ func (g *group) complete(r *request) error {
 	if err := g.leased(r, "completed"); err != nil {
 		return err
 	}
+	if err := g.eventRoom("complete", EventCompleted); err != nil {
+		return err
+	}
 	for _, seq := range r.seqs {
+		g.event(EventCompleted, g.p.st.Leases[seq])
 		g.removeLeased(seq)
 	}
 	g.p.st.Totals.Ledger.Completed += uint64(len(r.seqs))
@@ -195,6 +200,11 @@ func (g *group) retry(r *request) error {
 	if later > 0 && len(p.st.Scheduled)+later > p.limits.MaxScheduled {
 		return &Error{Kind: ErrFull, Op: "retry", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg: "too many scheduled items; try again when some are due"}
+	}
+	if slices.ContainsFunc(r.retry, func(how retryHow) bool { return how.dead }) {
+		if err := g.eventRoom("retry", EventDead); err != nil {
+			return err
+		}
 	}
 	for i, seq := range r.seqs {
 		switch how := r.retry[i]; {

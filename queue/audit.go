@@ -15,6 +15,10 @@ type Audit struct {
 	Ready, Leased, Scheduled, Moving int64
 	Bytes                            int64 // the sum of their Item.Size
 	Ledger                           Ledger
+	// Events is how many events were found that are to be delivered; Outbox is
+	// what the books say of all.
+	Events uint64
+	Outbox OutboxState
 	// Differences says in words what does not agree; empty is good.
 	Differences []string
 	// Failure is why the partition could not be audited; nil if it was.
@@ -50,6 +54,9 @@ func (p *partition) audit(ctx context.Context, a *Audit) error {
 		return err
 	}
 	if err := p.countHeld(a); err != nil {
+		return err
+	}
+	if err := p.auditEvents(ctx, a); err != nil {
 		return err
 	}
 	differ := func(what string, found, kept int64) {

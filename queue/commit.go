@@ -9,7 +9,7 @@ import "math"
 // replay it on the State of its last checkpoint.
 //
 // The parts are applied in this order: Added, Leases, Schedules, Removed,
-// Totals.
+// Marks, Gaps, Events, Totals.
 type Commit struct {
 	// At is when the commit was made. The boot times in it are of the boot that
 	// State.Boot names.
@@ -33,6 +33,14 @@ type Commit struct {
 
 	// Origin is set when Items came from another partition.
 	Origin *Origin
+
+	// Events are what the deliverer of events is to learn of the commit; nil if
+	// nothing. A store that reads the commit back fills in where it found them.
+	Events *EventBatch
+	// Marks are those of the State's EventBook after the commit, nil if they have
+	// not changed; Gaps are new in it.
+	Marks *EventMarks
+	Gaps  []Gap
 
 	// Totals are the partition's totals after the commit, not differences, so
 	// that a replay can be checked and nothing has to be added up again.

@@ -165,7 +165,8 @@ func (p *partition) giveUp(err error) error {
 }
 
 func (c *Commit) isEmpty() bool {
-	return len(c.Items) == 0 && len(c.Leases) == 0 && len(c.Schedules) == 0 && len(c.Removed) == 0
+	return len(c.Items) == 0 && len(c.Leases) == 0 && len(c.Schedules) == 0 && len(c.Removed) == 0 &&
+		c.Marks == nil && len(c.Gaps) == 0
 }
 
 // seal completes the commit: what was added, where the cursor is, the totals.
@@ -178,6 +179,7 @@ func (g *group) seal() {
 	g.c.Added = sumUp(g.c.Items, g.first)
 	st.Add(g.now, &g.c.Added)
 	st.SetCursor(g.frontier())
+	g.sealEvents()
 	g.c.Totals = st.Totals
 }
 
@@ -224,9 +226,10 @@ func (g *group) finish() {
 	g.keepFresh()
 	if g.c.Sync {
 		p.lazyAt = 0
-	} else if len(g.c.Leases) > 0 && p.lazyAt == 0 {
+	} else if (len(g.c.Leases) > 0 || g.c.Marks != nil) && p.lazyAt == 0 {
 		p.lazyAt = g.now.Mono + int64(p.limits.LeaseSync)
 	}
+	g.tellEvents()
 	p.publish()
 	if g.dropped > 0 && p.events.Dropped != nil {
 		p.events.Dropped(p.key.Queue, p.key.Partition, g.dropped, "full")

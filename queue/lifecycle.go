@@ -192,6 +192,11 @@ func (g *group) applyDuty() {
 // kill makes a leased item dead: it is marked to be moved to the dead queue, or
 // dropped if there is none.
 func (g *group) kill(seq uint64, expired bool) {
+	t := EventDead
+	if expired {
+		t = EventExpired
+	}
+	g.event(t, g.p.st.Leases[seq])
 	if g.opts.deadQueue == "" {
 		g.removeLeased(seq)
 		g.countDropped(1, expired)
@@ -202,6 +207,7 @@ func (g *group) kill(seq uint64, expired bool) {
 
 // killReady does the same with a ready item that expired.
 func (g *group) killReady(l Lease) {
+	g.event(EventExpired, &l)
 	if g.opts.deadQueue == "" {
 		g.removeReady(&l)
 		g.countDropped(1, true)

@@ -44,6 +44,7 @@ func (s *Service) Create(ctx context.Context, info Info) error {
 	q := newQueue(s, d)
 	s.enter(q)
 	q.start()
+	poke(s.changed)
 	return nil
 }
 
@@ -257,6 +258,8 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	}
 	s.leave(q)
 	q.stop()
+	q.loseEvents()
+	poke(s.changed)
 	return s.erase(ctx, &d)
 }
 

@@ -311,6 +311,10 @@ func (p *partition) upkeep() {
 		}
 	}
 	p.startMove(now)
+	p.keepEvents(now)
+	if p.failed.Load() != nil {
+		return
+	}
 	idle := !p.idle && now.Mono-p.lastUsed >= int64(p.limits.IdleClose)
 	if idle {
 		p.idle = true
@@ -360,6 +364,7 @@ func (p *partition) untilNext() time.Duration {
 	}
 	at(p.nextExpiry(now))
 	at(p.move.next(now))
+	at(p.nextEvents(now))
 	if next == math.MaxInt64 {
 		return time.Hour
 	}
@@ -427,6 +432,7 @@ func (p *partition) shut() {
 	if p.ps == nil {
 		return
 	}
+	p.shutEvents()
 	if err := p.ps.Close(); err != nil && p.failed.Load() == nil {
 		p.report(err)
 	}

@@ -88,6 +88,7 @@ func (g *group) canDrop(over holdings) bool {
 
 // drop gives up a ready item for want of room.
 func (g *group) drop(l *Lease) {
+	g.event(EventDropped, l)
 	g.removeReady(l)
 	g.p.st.Totals.Ledger.Dropped++
 	g.dropped++

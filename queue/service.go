@@ -46,6 +46,8 @@ type Events struct {
 	MoveStuck func(queue string, partition int, dead string, items int)
 	// Quarantined: stored data is damaged; what it has cost.
 	Quarantined func(q Quarantine)
+	// EventsLost: events that were not delivered are given up.
+	EventsLost func(queue string, partition int, gap Gap)
 	// Rebuilt: the definition of the queue was lost. It has the partitions that
 	// were found, and defaults for options; why is what happened.
 	Rebuilt func(queue string, partitions int, why error)

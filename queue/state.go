@@ -32,6 +32,8 @@ type State struct {
 	// Origins remembers the last move from each partition that sent items here,
 	// oldest first; at most maxOrigins of them.
 	Origins []Origin
+	// Events is nil until the partition has an event.
+	Events *EventBook
 
 	pins map[uint64]int // leased and scheduled items, by span
 }
@@ -85,6 +87,9 @@ func (s *State) Restore() {
 	for seq := range s.Scheduled {
 		s.pins[Span(seq)]++
 	}
+	if s.Events != nil {
+		s.Events.restore()
+	}
 }
 
 // Apply replays a commit that was read back from flash.
@@ -102,6 +107,7 @@ func (s *State) Apply(c *Commit) {
 	if c.Origin != nil {
 		s.SetOrigin(*c.Origin)
 	}
+	s.applyEvents(c)
 	s.Totals = c.Totals
 	s.SetCursor(c.Totals.Cursor)
 }
@@ -306,6 +312,9 @@ func (s *State) EnterBoot(boot string) {
 		return
 	}
 	s.Boot = boot
+	if s.Events != nil {
+		s.Events.enterBoot()
+	}
 	for _, l := range s.Leases {
 		if !l.IsOver() {
 			l.Deadline = LeaseLapsed

@@ -70,9 +70,24 @@ type PartitionStore interface {
 	Read(from uint64, maxItems int, maxBytes int64) (items []Item, next uint64, err error)
 
 	// Get returns the items with these sequence numbers, in the same order,
-	// ready or not. Each must be alive. Attempts and the lease are as they were
+	// ready or not. Each must be alive, or one that an event of the State's
+	// EventBook is about. Attempts and the lease are as they were
 	// when the item was written; the State knows the present ones.
 	Get(seqs []uint64) ([]Item, error)
+
+	// Place says where the commit that Reserve was called for is going to be, for
+	// EventBatch.Span and EventBatch.Pos.
+	Place() (span, pos uint64)
+
+	// Events returns the events of the run from number from on, a number in the
+	// run, in order: those of whole commits, the first of which may begin before
+	// from; of about n events or more, unless the run ends. It returns an
+	// *EventDamage when the next ones cannot be read.
+	Events(run *EventRun, from uint64, n int) ([]StoredEvents, error)
+
+	// HeldForEvents returns how many bytes are occupied for the sake of events
+	// alone: by segments of which no item is alive, and that State.HasEvents needs.
+	HeldForEvents() int64
 
 	// FindSource returns the sequence number of the stored item with this
 	// source id, and whether there is one.
@@ -100,6 +115,33 @@ type PartitionStore interface {
 	// Close syncs and closes.
 	Close() error
 }
+
+// StoredEvents are the events of one commit as they are on flash.
+type StoredEvents struct {
+	EventBatch
+	At   Instant
+	Boot string // the boot that At.Mono belongs to
+}
+
+// EventDamage is the error of a store that cannot read some events, while the
+// rest of the partition can be used. It Is ErrCorrupt.
+type EventDamage struct {
+	Span        uint64
+	First, Last uint64 // numbers of the events concerned
+	Path        string // where the damaged file or directory is
+	Err         error
+}
+
+// Error says which events cannot be read and why.
+func (d *EventDamage) Error() string {
+	return fmt.Sprintf("events %d to %d cannot be read: %v", d.First, d.Last, d.Err)
+}
+
+// Is reports whether target is ErrCorrupt.
+func (d *EventDamage) Is(target error) bool { return target == ErrCorrupt }
+
+// Unwrap returns the cause.
+func (d *EventDamage) Unwrap() error { return d.Err }
 
 // Usage is what a partition occupies and has cost.
 type Usage struct {

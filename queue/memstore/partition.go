@@ -35,6 +35,7 @@ type partition struct {
 	bytes    int64             // what its items take of the storage's bound
 	reserved int64             // what Reserve took of it
 	first    uint64            // what Reserve answered
+	told     told
 }
 
 // span is a run of items with consecutive sequence numbers.
@@ -106,10 +107,12 @@ func (h *handle) Commit(c *queue.Commit) error {
 	if len(c.Items) > 0 {
 		p.add(c)
 	}
+	p.tell(c)
 	for _, seq := range c.Removed {
 		p.free(seq)
 	}
 	p.sweep(c.Totals.Cursor)
+	p.forget(c)
 	return nil
 }
 
@@ -194,7 +197,11 @@ func (p *partition) free(seq uint64) {
 	if at, ok := p.sources[it.SourceID]; ok && at == seq {
 		delete(p.sources, it.SourceID)
 	}
-	p.charge(-it.Size() - itemCost)
+	if p.told.refs[seq] > 0 {
+		p.told.items[seq] = it
+	} else {
+		p.charge(-it.Size() - itemCost)
+	}
 	sp.items[index] = nil
 	sp.live--
 	if sp.live == 0 && i < len(p.spans)-1 {
@@ -246,7 +253,7 @@ func (p *partition) charge(n int64) {
 func (p *partition) drop() {
 	p.storage.used.Add(-p.bytes - p.reserved)
 	p.bytes, p.reserved = 0, 0
-	p.spans, p.sources, p.state = nil, nil, nil
+	p.spans, p.sources, p.state, p.told = nil, nil, nil, told{}
 }
 
 // Sync does nothing: nothing here survives a power cut.

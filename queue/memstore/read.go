@@ -43,6 +43,10 @@ func (h *handle) Get(seqs []uint64) ([]queue.Item, error) {
 	p := h.p
 	items := make([]queue.Item, 0, len(seqs))
 	for _, seq := range seqs {
+		if it := p.told.items[seq]; it != nil {
+			items = append(items, *it)
+			continue
+		}
 		i, ok := p.find(queue.Span(seq))
 		if !ok || seq-p.spans[i].first() >= uint64(len(p.spans[i].items)) || p.spans[i].items[seq-p.spans[i].first()] == nil {
 			return nil, h.fail(&queue.Error{

@@ -90,7 +90,7 @@ func recovered(old *queue.State) *queue.State {
 			Created: l.Created, Expire: l.Expire, Size: l.Size,
 		}
 	}
-	s.Scheduled = old.Scheduled
+	s.Scheduled, s.Events = old.Scheduled, old.Events
 	s.Restore()
 	return s
 }
