@@ -11,7 +11,7 @@ import (
 // A checkpoint is the whole state of a partition at one moment. It is one value,
 // with the beginning and the end that codec.go gives every value:
 //
-//	byte      0x31: kind checkpoint, version 1
+//	byte      0x31: kind checkpoint, version 1; or 0x32, version 2
 //	12 bytes  tag of the partition
 //	string    boot id
 //	uvarint   Next
@@ -40,6 +40,7 @@ import (
 //	origins   uvarint how many, the oldest first; then for each:
 //	          12 bytes tag
 //	          seqs     sequence numbers, see seqs.go
+//	events    in version 2 only; see eventcodec.go
 //	4 bytes   CRC-32C of all of the above
 //
 // Spans without a removed item are left out of removed. Equal states give equal
@@ -74,7 +75,11 @@ const (
 // give equal bytes.
 func appendCheckpoint(dst []byte, s *queue.State) []byte {
 	start := len(dst)
-	dst = append(dst, kindCheckpoint|checkpointVersion)
+	version := byte(checkpointVersion)
+	if s.Events != nil {
+		version = checkpointVersion2
+	}
+	dst = append(dst, kindCheckpoint|version)
 	dst = append(dst, s.Tag[:]...)
 	dst = appendString(dst, s.Boot)
 	dst = binary.AppendUvarint(dst, s.Next)
@@ -95,6 +100,9 @@ func appendCheckpoint(dst []byte, s *queue.State) []byte {
 		dst = append(dst, s.Origins[i].From[:]...)
 		dst = appendSeqs(dst, s.Origins[i].Seqs, &allowance)
 	}
+	if s.Events != nil {
+		dst = appendBook(dst, s.Events, &allowance)
+	}
 	return appendSum(dst, start)
 }
 
@@ -102,7 +110,7 @@ func appendCheckpoint(dst []byte, s *queue.State) []byte {
 // (State.Restore) and ready for replay. The error Is queue.ErrCorrupt or
 // queue.ErrFormat.
 func decodeCheckpoint(value []byte) (*queue.State, error) {
-	body, err := openValue(value, "checkpoint", kindCheckpoint|checkpointVersion)
+	body, version, err := openVersions(value, "checkpoint", kindCheckpoint|checkpointVersion2)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +125,9 @@ func decodeCheckpoint(value []byte) (*queue.State, error) {
 	allowance := checkpointSeqRuns
 	for range r.count(checkpointOriginMin) {
 		s.Origins = append(s.Origins, queue.Origin{From: r.tag(), Seqs: r.seqs(&allowance)})
+	}
+	if version == checkpointVersion2 {
+		s.Events = r.book(&allowance)
 	}
 	if err := r.end("checkpoint"); err != nil {
 		return nil, err

@@ -78,6 +78,16 @@ func openValue(value []byte, name string, kindVersion byte) ([]byte, error) {
 	return value[1:end], nil
 }
 
+// openVersions does the same for a value of which there are several versions,
+// up to that of kindVersion, and returns the version too.
+func openVersions(value []byte, name string, kindVersion byte) (body []byte, version byte, err error) {
+	if len(value) > 0 && value[0]&0xf0 == kindVersion&0xf0 && value[0]&0x0f > 0 && value[0] < kindVersion {
+		kindVersion = value[0]
+	}
+	body, err = openValue(value, name, kindVersion)
+	return body, kindVersion & 0x0f, err
+}
+
 func checkKind(first byte, name string, kindVersion byte) error {
 	switch {
 	case first == kindVersion:

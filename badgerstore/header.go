@@ -11,7 +11,7 @@ import (
 // beginning and the end that codec.go gives every value:
 //
 //	byte      0x41: kind header, version 1
-//	uvarint   version of the store format, see storeFormat
+//	uvarint   version of the store format that its checkpoint asks for
 //	string    name of the queue
 //	uvarint   partition
 //	12 bytes  tag of the partition
@@ -29,16 +29,20 @@ import (
 //	f9 f4 fc a6     CRC-32C
 const headerVersion = 1
 
-// storeFormat is the version of the whole store format; a segment whose header
-// has a greater one is refused. History: 1 is the first.
-const storeFormat = 1
+// The versions of the whole store format; see doc.go. A segment whose header has
+// a greater one than the newest is refused.
+const (
+	oldestFormat = 1
+	eventFormat  = 2
+	newestFormat = eventFormat
+)
 
 // maxSpan is the greatest span that sequence numbers reach.
 const maxSpan = math.MaxUint64 >> queue.SpanBits
 
 // segmentHeader says what a segment is.
 type segmentHeader struct {
-	Format    uint32 // storeFormat of the program that wrote it; appendHeader sees to it
+	Format    uint32 // version of the store format; 0 stands for the oldest
 	Queue     string
 	Partition int
 	Tag       queue.Tag
@@ -47,11 +51,11 @@ type segmentHeader struct {
 	Created   int64  // wall clock, nanoseconds since 1970
 }
 
-// appendHeader appends the header to dst and returns it. h.Format is ignored.
+// appendHeader appends the header to dst and returns it.
 func appendHeader(dst []byte, h *segmentHeader) []byte {
 	start := len(dst)
 	dst = append(dst, kindHeader|headerVersion)
-	dst = binary.AppendUvarint(dst, storeFormat)
+	dst = binary.AppendUvarint(dst, uint64(max(h.Format, oldestFormat)))
 	dst = appendString(dst, h.Queue)
 	dst = binary.AppendUvarint(dst, uint64(h.Partition))
 	dst = append(dst, h.Tag[:]...)
@@ -71,8 +75,8 @@ func decodeHeader(value []byte) (segmentHeader, error) {
 	r := &reader{b: body}
 	var h segmentHeader
 	h.Format = r.uint32()
-	if h.Format > storeFormat {
-		return segmentHeader{}, errNewer("segment header", "store format %d is newer than %d", h.Format, storeFormat)
+	if h.Format > newestFormat {
+		return segmentHeader{}, errNewer("segment header", "store format %d is newer than %d", h.Format, newestFormat)
 	}
 	h.Queue = r.string()
 	partition := r.uvarint()

@@ -10,7 +10,7 @@ import (
 )
 
 func exampleHeader() segmentHeader {
-	return segmentHeader{Format: storeFormat, Queue: "q", Partition: 1, Tag: testTag, Span: 2, Boot: "b", Created: 1000}
+	return segmentHeader{Format: oldestFormat, Queue: "q", Partition: 1, Tag: testTag, Span: 2, Boot: "b", Created: 1000}
 }
 
 func decodeHeaderOnly(value []byte) error {
@@ -21,8 +21,9 @@ func decodeHeaderOnly(value []byte) error {
 func TestHeaderRoundTrip(t *testing.T) {
 	for _, h := range []segmentHeader{
 		exampleHeader(),
-		{Format: storeFormat},
-		{Format: storeFormat, Queue: strings.Repeat("ü/../\x00", 73), Partition: math.MaxInt32, Span: maxSpan, Boot: "x", Created: math.MinInt64},
+		{Format: oldestFormat},
+		{Format: newestFormat},
+		{Format: oldestFormat, Queue: strings.Repeat("ü/../\x00", 73), Partition: math.MaxInt32, Span: maxSpan, Boot: "x", Created: math.MinInt64},
 	} {
 		got, err := decodeHeader(appendHeader([]byte("before"), &h)[len("before"):])
 		if err != nil {
@@ -38,8 +39,8 @@ func TestHeaderBroken(t *testing.T) {
 	checkBroken(t, value, decodeHeaderOnly)
 	checkNewer(t, value, decodeHeaderOnly)
 	checkGolden(t, "header", value)
-	if err := decodeHeaderOnly(reseal(value, func(b []byte) { b[1]++ })); !errors.Is(err, queue.ErrFormat) {
-		t.Fatalf("store format 2: got %v, want an error that is ErrFormat", err)
+	if err := decodeHeaderOnly(reseal(value, func(b []byte) { b[1] = newestFormat + 1 })); !errors.Is(err, queue.ErrFormat) {
+		t.Fatalf("a newer store format: got %v, want an error that is ErrFormat", err)
 	}
 }
 

@@ -72,7 +72,7 @@ func OpenMeta(o Options) (*Meta, error) {
 		return nil, err
 	}
 	m := &Meta{options: o, dir: dir, lock: lock, values: make(map[string][]byte)}
-	err = checkFormat(dir)
+	_, err = checkFormat(dir)
 	if err == nil {
 		err = m.load()
 	}

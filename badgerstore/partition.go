@@ -40,6 +40,7 @@ type partition struct {
 	buf    []byte
 
 	found []*queue.Damage // what opening it found
+	read  eventPlace      // where Events was last
 
 	background sync.WaitGroup // goroutines that open, close and remove segments
 	// What segments that are no longer tail have cost.
@@ -56,6 +57,11 @@ func (p *partition) Commit(c *queue.Commit) error {
 	}
 	if err := p.check(c); err != nil {
 		return p.fail(err)
+	}
+	if morePartsOf(c) != 0 {
+		if err := p.storage.raiseFormat(eventFormat); err != nil {
+			return p.fail(err)
+		}
 	}
 	t := p.tail.writer
 	entries := p.encode(t, c)

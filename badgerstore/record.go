@@ -11,13 +11,14 @@ import (
 // A record is a commit without its items, which are in blocks beside it. It is
 // one value, with the beginning and the end that codec.go gives every value:
 //
-//	byte     0x21: kind record, version 1
+//	byte     0x21: kind record, version 1; or 0x22, version 2
 //	uvarint  number of the commit in its segment
 //	varint   that number minus how many of the segment's commits are known to
 //	         be on flash: 0 when all before it are
 //	varint   At.Wall, nanoseconds since 1970
 //	varint   At.Mono, nanoseconds since boot
 //	byte     parts: the bits recordAdded ... recordUnlimited below
+//	byte     more parts, in version 2 only: see eventcodec.go
 //	added    if recordAdded
 //	leases   if recordLeases
 //	         uvarint the number of groups, then for each:
@@ -28,6 +29,7 @@ import (
 //	schedules  if recordSchedules; see appendScheduled
 //	removed  if recordRemoved: seqs
 //	origin   if recordOrigin: 12 bytes tag, then seqs
+//	events, marks, gaps  in version 2 only; see eventcodec.go
 //	totals   see appendTotals
 //	4 bytes  CRC-32C of all of the above
 //
@@ -89,13 +91,20 @@ type record struct {
 func appendRecord(dst []byte, c *queue.Commit, n, synced uint64) []byte {
 	start := len(dst)
 	allowance := recordSeqRuns
-	parts := partsOf(c)
-	dst = append(dst, kindRecord|recordVersion)
+	parts, more := partsOf(c), morePartsOf(c)
+	version := byte(recordVersion)
+	if more != 0 {
+		version = recordVersion2
+	}
+	dst = append(dst, kindRecord|version)
 	dst = binary.AppendUvarint(dst, n)
 	dst = binary.AppendVarint(dst, int64(n-synced))
 	dst = binary.AppendVarint(dst, c.At.Wall)
 	dst = binary.AppendVarint(dst, c.At.Mono)
 	dst = append(dst, parts)
+	if more != 0 {
+		dst = append(dst, more)
+	}
 	if parts&recordAdded != 0 {
 		dst = binary.AppendUvarint(dst, c.Added.First)
 		dst = binary.AppendUvarint(dst, uint64(c.Added.Count))
@@ -117,6 +126,7 @@ func appendRecord(dst []byte, c *queue.Commit, n, synced uint64) []byte {
 		dst = append(dst, c.Origin.From[:]...)
 		dst = appendSeqs(dst, c.Origin.Seqs, &allowance)
 	}
+	dst = appendMore(dst, c, more, &allowance)
 	dst = appendTotals(dst, &c.Totals, c.At.Wall)
 	return appendSum(dst, start)
 }
@@ -143,7 +153,7 @@ func partsOf(c *queue.Commit) byte {
 // was empty is nil; leases and removed sequence numbers are in no special
 // order. The error Is queue.ErrCorrupt or queue.ErrFormat.
 func decodeRecord(value []byte) (record, error) {
-	body, err := openValue(value, "record", kindRecord|recordVersion)
+	body, version, err := openVersions(value, "record", kindRecord|recordVersion2)
 	if err != nil {
 		return record{}, err
 	}
@@ -154,7 +164,10 @@ func decodeRecord(value []byte) (record, error) {
 	rec.N = r.uvarint()
 	rec.Synced = rec.N - uint64(r.varint())
 	c.At.Wall, c.At.Mono = r.varint(), r.varint()
-	parts := r.byte()
+	parts, more := r.byte(), byte(0)
+	if version == recordVersion2 {
+		more = r.byte()
+	}
 	c.Sync = parts&recordSync != 0
 	if parts&recordAdded != 0 {
 		c.Added = r.added(parts, c.At.Wall)
@@ -171,6 +184,7 @@ func decodeRecord(value []byte) (record, error) {
 	if parts&recordOrigin != 0 {
 		c.Origin = &queue.Origin{From: r.tag(), Seqs: r.seqs(&allowance)}
 	}
+	r.more(c, more, &allowance)
 	c.Totals = r.totals(c.At.Wall)
 	if err := r.end("record"); err != nil {
 		return record{}, err

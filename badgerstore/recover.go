@@ -386,6 +386,9 @@ func (r *replay) step() error {
 	if err := r.checkAdded(&rec.Commit.Added); err != nil {
 		return err
 	}
+	if e := rec.Commit.Events; e != nil {
+		e.Span, e.Pos = r.span, rec.N
+	}
 	r.state.Apply(&rec.Commit)
 	return nil
 }

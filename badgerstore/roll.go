@@ -75,7 +75,7 @@ const (
 	// recordBytes bounds the record of a commit, beside what it says of each
 	// lease and scheduled item.
 	recordBytes   = 256 << 10
-	recordPerItem = 24
+	recordPerItem = 36
 )
 
 // demand returns an upper bound of what a commit takes.
@@ -140,15 +140,12 @@ func (p *partition) roll(need demand) error {
 		Queue: p.key.Queue, Partition: p.key.Partition, Tag: p.key.Tag,
 		Span: t.span, Boot: p.storage.options.Boot, Created: p.storage.options.Now().UnixNano(),
 	}
-	err = t.write([]entry{
-		{key: headerKey(), value: appendHeader(nil, &header)},
-		{key: checkpointKey(), value: checkpoint},
-	})
-	if err == nil {
-		err = t.sync()
+	if p.state.Events != nil {
+		header.Format = eventFormat
+		err = p.storage.raiseFormat(eventFormat)
 	}
 	if err == nil {
-		err = t.markUsed()
+		err = t.begin(&header, checkpoint)
 	}
 	if err != nil {
 		p.discardTail(t)
@@ -161,6 +158,21 @@ func (p *partition) roll(need demand) error {
 	p.tail = s
 	p.sealOld(1)
 	return nil
+}
+
+// begin writes header and checkpoint of a segment; they are on flash on return.
+func (t *tail) begin(header *segmentHeader, checkpoint []byte) error {
+	err := t.write([]entry{
+		{key: headerKey(), value: appendHeader(nil, header)},
+		{key: checkpointKey(), value: checkpoint},
+	})
+	if err == nil {
+		err = t.sync()
+	}
+	if err == nil {
+		err = t.markUsed()
+	}
+	return err
 }
 
 // adapt chooses the memtable of the next segment after one that was filled: a
@@ -313,7 +325,8 @@ func (p *partition) Maintain(idle bool) error {
 	return nil
 }
 
-// removeDone removes the segments of which nothing is alive. What made them done
+// removeDone removes the segments of which nothing is alive and that no event
+// needs. What made them done
 // must be on flash, and the last segment is what the state is recovered from.
 func (p *partition) removeDone() {
 	if len(p.segments) < 2 || p.tail != nil && !p.tail.writer.isSynced() {
@@ -325,7 +338,7 @@ func (p *partition) removeDone() {
 	}
 	kept := p.segments[:0]
 	for i, s := range p.segments {
-		if i == last || !p.isDone(s.span) || p.isKept(s.span) || !p.remove(s) {
+		if i == last || !p.isDone(s.span) || p.state.HasEvents(s.span) || p.isKept(s.span) || !p.remove(s) {
 			kept = append(kept, s)
 		}
 	}

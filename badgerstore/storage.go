@@ -21,8 +21,9 @@ type Storage struct {
 	lock    *os.File
 	readers *readers
 
-	mu   sync.Mutex            // guards open
-	open map[string]*partition // those in use by directory name; nil while one is opened
+	mu     sync.Mutex            // guards what follows
+	open   map[string]*partition // those in use by directory name; nil while one is opened
+	format uint32                // that the file of that name has
 
 	ballast sync.Mutex   // the file of that name
 	plenty  atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
@@ -55,7 +56,7 @@ func New(o Options) (*Storage, error) {
 		return nil, err
 	}
 	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now()}
-	if err := checkFormat(dir); err != nil {
+	if s.format, err = checkFormat(dir); err != nil {
 		_ = unlockDir(lock)
 		return nil, err
 	}
