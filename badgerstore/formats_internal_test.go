@@ -115,8 +115,8 @@ func isBroken(err error) bool {
 // checkNewer checks that decode knows a later version for what it is.
 func checkNewer(t *testing.T, value []byte, decode func([]byte) error) {
 	t.Helper()
-	if err := decode(reseal(value, func(b []byte) { b[0]++ })); !errors.Is(err, queue.ErrFormat) {
-		t.Fatalf("version 2: got %v, want an error that is ErrFormat", err)
+	if err := decode(reseal(value, func(b []byte) { b[0] |= 0x0f })); !errors.Is(err, queue.ErrFormat) {
+		t.Fatalf("version 15: got %v, want an error that is ErrFormat", err)
 	}
 	if err := decode(reseal(value, func(b []byte) { b[0] = 0xf1 })); !errors.Is(err, queue.ErrCorrupt) {
 		t.Fatalf("another kind: got %v, want an error that is ErrCorrupt", err)

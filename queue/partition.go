@@ -237,6 +237,9 @@ func (p *partition) adopt(ps PartitionStore) {
 	p.failed.Store(nil)
 	p.lastUsed, p.opened, p.payload = now.Mono, now.Mono, 0
 	p.isOpen.Store(true)
+	if p.outbox != nil {
+		p.outbox.adopt(p.st.Events, now)
+	}
 	if damage := ps.Damage(); len(damage) > 0 {
 		if _, err := p.mend(damage); err != nil {
 			p.fail(err)

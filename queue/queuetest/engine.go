@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,9 @@ type engine struct {
 	h      Harness
 	clock  queue.Clock
 	limits queue.Limits
+	outbox *queue.OutboxOptions
+	lostMu sync.Mutex
+	lost   []queue.Gap // events that were reported as lost; guarded by lostMu
 	stores Stores
 	svc    *queue.Service
 	isOpen bool
@@ -49,10 +53,17 @@ func (e *engine) open() {
 	e.stores = e.h.Open(e.t, e.clock.Boot())
 	svc, err := queue.Open(e.t.Context(), queue.Config{
 		Meta: e.stores.Meta, Storages: []queue.NamedStorage{{Name: "main", Storage: e.stores.Storage, Affinity: 1}},
-		Clock: e.clock, Limits: e.limits,
-		Events: queue.Events{PartitionFailed: func(name string, partition int, err error) {
-			e.t.Errorf("partition %s/%d failed: %v", name, partition, err)
-		}},
+		Clock: e.clock, Limits: e.limits, Outbox: e.outbox,
+		Events: queue.Events{
+			PartitionFailed: func(name string, partition int, err error) {
+				e.t.Errorf("partition %s/%d failed: %v", name, partition, err)
+			},
+			EventsLost: func(_ string, _ int, gap queue.Gap) {
+				e.lostMu.Lock()
+				defer e.lostMu.Unlock()
+				e.lost = append(e.lost, gap)
+			},
+		},
 	})
 	if err != nil {
 		e.t.Fatalf("open: %v", err)

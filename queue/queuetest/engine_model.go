@@ -60,6 +60,7 @@ type modelQueue struct {
 	leased   queue.ID
 	moved    []*modelItem
 	lastLook int64
+	told     told
 }
 
 // moment is one moment as the model sees it.
@@ -152,6 +153,7 @@ const anySource = "*"
 // at.
 func (q *modelQueue) die(it *modelItem, at int64, now moment) {
 	delete(q.items, it.n)
+	q.told.died(it.n)
 	if q.dead == nil {
 		return
 	}

@@ -24,6 +24,9 @@ func runModel(t *testing.T, h Harness, seed uint64, steps int, wrongClock bool) 
 	if rng.IntN(2) == 0 {
 		e.limits = queue.Limits{MaxLeased: 40, ReadAhead: 1000, GroupBytes: 2000}
 	}
+	e.outbox = &queue.OutboxOptions{
+		Dead: true, Expired: true, RetainAge: 20 * time.Second, RetainBytes: 3000, SaveEvery: 5 * time.Second,
+	}
 	e.open()
 	r := &runner{engine: e, t: t, rng: rng, clock: clock, start: time.Now(), wall: clock.Now(), boots: 1, wrongClock: wrongClock}
 	dead := &modelQueue{name: "dead", items: make(map[int]*modelItem)}
@@ -140,6 +143,7 @@ func (r *runner) look(inOrder bool) {
 	}
 	for _, q := range []*modelQueue{r.main, r.dead} {
 		r.lookAtStats(q)
+		r.lookAtEvents(q)
 	}
 }
 
@@ -373,6 +377,7 @@ func (r *runner) complete(q *modelQueue) {
 	}
 	for _, it := range list {
 		delete(q.items, it.n)
+		q.told.completed = append(q.told.completed, it.n)
 	}
 }
 
