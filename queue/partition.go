@@ -430,12 +430,12 @@ func (p *partition) shut() {
 		p.taken(r)
 		p.reject(r, errQueueClosed())
 	}
-	p.ready.Store(0)
-	p.ahead.drop(0)
 	if p.ps == nil {
 		return
 	}
-	p.shutEvents()
+	p.shutEvents() // Before the read-ahead goes, since the cursor is where it begins.
+	p.ready.Store(0)
+	p.ahead.drop(0)
 	if err := p.ps.Close(); err != nil && p.failed.Load() == nil {
 		p.report(err)
 	}
