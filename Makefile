@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev-
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
 
-.PHONY: help check test race 386 lint bench compare build fuzz crash generate clean
+.PHONY: help check test race 386 lint bench compare build fuzz crash uplink-test uplink-chaos generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ fuzz: ## every fuzz target for FUZZTIME (default 1m)
 
 crash: ## the long kill test: KILLS (default 1000) times SIGKILL under load
 	QUERATOR_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run TestKill ./agent/crashtest
+
+uplink-test: ## the uplink with older servers, and the form of its events
+	.ci/run uplink
+
+uplink-chaos: ## the uplink under all faults for CHAOS (default 10m)
+	QUERATOR_CHAOS=$${CHAOS:-10m} $(GO) test -count=1 -timeout 60m -v -run TestChaos ./uplink
 
 generate: ## agent/pb from the .proto files; needs protoc
 	.ci/run generate

@@ -145,10 +145,15 @@ func updateStream(t testing.TB, nc *nats.Conn, changes map[string]any) {
 	api(t, nc, "STREAM.UPDATE.QUERATOR", c)
 }
 
-// TestMain lets the test binary be a server, so that one can be killed.
+// TestMain lets the test binary be a server, so that one can be killed, or an uplink that is measured.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("QUERATOR_TEST_SERVER_DIR"); dir != "" {
 		serveForEver(dir, os.Getenv("QUERATOR_TEST_SERVER_PORT"))
+		return
+	}
+	if url := os.Getenv("QUERATOR_TEST_COST_URL"); url != "" {
+		events, _ := strconv.ParseUint(os.Getenv("QUERATOR_TEST_COST_EVENTS"), 10, 64)
+		measureCost(url, events)
 		return
 	}
 	os.Exit(m.Run())

@@ -146,7 +146,7 @@ type dialer struct {
 // sendBuffer is what the kernel may hold of what was written, in bytes; it takes twice that, and lets go on when
 // a third is free, which even a link of 2 kB/s gets done within the timeout. What the kernel holds looks sent, and
 // is memory of ours.
-const sendBuffer = 16 << 10
+const sendBuffer = 64 << 10
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
