@@ -86,6 +86,7 @@ type Timing struct {
 	Spread                 time.Duration // A long backlog waits a random part of this after a connect.
 	Drain                  time.Duration // For what is under way at the end.
 	Wake                   time.Duration // At most one forced connect in this time.
+	Verify                 time.Duration // Idle so long after events were sent, it looks whether the server still has them.
 	Log                    time.Duration // At most one line about trouble in this time.
 }
 
@@ -107,6 +108,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Spread, 30*time.Second)
 	set(&t.Drain, 5*time.Second)
 	set(&t.Wake, 30*time.Second)
+	set(&t.Verify, 150*time.Second) // A server syncs after two minutes; the outbox keeps events for five.
 	set(&t.Log, 5*time.Minute)
 	return t
 }
@@ -114,7 +116,7 @@ func (t Timing) withDefaults() Timing {
 // Defaults of Config. Each batch costs a server a directory and a sync of its disk, whatever is in it, so large ones pay;
 // what the link carries bounds them anyway.
 const (
-	DefaultBatchEvents = 500
+	DefaultBatchEvents = 250
 	DefaultBatchBytes  = 256 << 10
 	DefaultWindow      = 64
 	DefaultMaxPayload  = 64 << 10

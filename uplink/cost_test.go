@@ -91,7 +91,9 @@ func measureCost(url string, events uint64) {
 	})
 	c.Seconds = time.Since(begin).Seconds()
 	cancel()
-	<-ended
+	if err := <-ended; err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	_ = json.NewEncoder(os.Stdout).Encode(c)
 }
 

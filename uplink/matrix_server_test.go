@@ -126,6 +126,27 @@ func Test10ServerLostAcknowledgedEvents(t *testing.T) {
 	}
 }
 
+// Test10FoundWhileIdle has the server lose the last events without any error or reconnect that would tell.
+func Test10FoundWhileIdle(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, map[string]any{"duplicate_window": (100 * time.Millisecond).Nanoseconds()})
+	cfg := b.config()
+	cfg.Timing.Verify = 500 * time.Millisecond
+	r := run(t, cfg, b.src, nil)
+	box := b.src.boxes[0]
+	box.produce(30)
+	r.drained(b.src)
+	admin := b.admin()
+	for seq := streamSeq(t, admin) - 4; seq <= 30; seq++ {
+		api(t, admin, "STREAM.MSG.DELETE.QUERATOR", map[string]any{"seq": seq})
+	}
+	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
+	b.exact()
+	if r.reports(uplink.AlarmRegressed) != 1 {
+		t.Error("no alarm")
+	}
+}
+
 func Test11ServerWiped(t *testing.T) {
 	t.Parallel()
 	for _, retain := range []uint64{1 << 30, 20} {

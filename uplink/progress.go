@@ -29,6 +29,9 @@ type progress struct {
 	foreign   uint64
 	strangers int
 
+	// verify is when to look whether the server still has what it acknowledged; zero if it was looked at.
+	verify time.Time
+
 	conflicts int       // fences refused since the last progress
 	hold      time.Time // nothing is sent before
 	since     time.Time // when the events that wait were first seen

@@ -233,7 +233,7 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 		return true, at, p.send(ctx, c, g, []queue.Event{*g.missing})
 	}
 	if st.Head <= g.tail {
-		return false, at, nil
+		return p.idle(ctx, c, g, &st)
 	}
 	if g.since.IsZero() {
 		g.since = p.now()
@@ -251,6 +251,16 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 	}
 	events = p.whole(g, &st, events)
 	return true, at, p.send(ctx, c, g, events)
+}
+
+// idle looks once, a while after the last event was sent, whether the server still has it: it acknowledges before
+// its disk does, and as long as the outbox keeps the events they can be sent again.
+func (p *pump) idle(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) (did bool, at time.Time, err error) {
+	if g.verify.IsZero() || p.now().Before(g.verify) {
+		return false, g.verify, nil
+	}
+	g.verify = time.Time{}
+	return true, at, p.readBack(ctx, c, g, st)
 }
 
 // whole makes sure that nothing is left out in silence: where the outbox skips events without a gap, one is made.

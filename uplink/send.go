@@ -168,6 +168,7 @@ func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence ui
 	}
 	p.published(g, all, events)
 	g.delivered(last, fence, known)
+	g.verify = p.now().Add(p.cfg.Timing.Verify)
 	if g.missing != nil && last >= g.missing.Seq {
 		g.missing = nil
 	}
