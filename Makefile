@@ -5,10 +5,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev-
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
 
-.PHONY: help check test race 386 lint bench compare build fuzz crash uplink-test uplink-chaos generate clean
+.PHONY: help check test race 386 lint bench compare build fuzz crash uplink-test uplink-chaos deb repo package-test generate clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 check: ## all that a change has to pass (.ci/run), about 10 minutes
 	.ci/run
@@ -46,8 +46,17 @@ uplink-test: ## the uplink with older servers, and the form of its events
 uplink-chaos: ## the uplink under all faults for CHAOS (default 10m)
 	QUERATOR_CHAOS=$${CHAOS:-10m} $(GO) test -count=1 -timeout 60m -v -run TestChaos ./uplink
 
+deb: ## dist/querator_*.deb for amd64, arm64 and armhf (ARMv6), the same bytes each time
+	VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' packaging/build.sh
+
+repo: ## dist/repo, an apt repository of the packages in dist; signed with KEY
+	packaging/repo.sh dist/repo dist/*.deb
+
+package-test: ## all tests of the packages, in containers and in a whole arm64 machine; root, on Debian, 20 minutes
+	packaging/test/all.sh
+
 generate: ## agent/pb from the .proto files; needs protoc
 	.ci/run generate
 
 clean: ## what the build left
-	rm -rf bin
+	rm -rf bin dist
