@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The packages are the same bytes when they are built twice, in different directories; lintian, man
+# and systemd have nothing to say; the units keep to their exposure; the armhf program runs on an ARM1176.
+#
+#   packaging/test/build.sh [ARCH...]     which packages are built twice; amd64 without arguments
+. "$(dirname "$0")/lib.sh"
+needs go dpkg-deb lintian man systemd-analyze qemu-arm-static
+arches=("${@:-amd64}")
+# COLD=1: nothing that was compiled before is used the second time.
+caches=$(go env GOCACHE)
+if [[ ${COLD:-} == 1 ]]; then caches=$scratch/gocache; fi
+
+cd "$top"
+packaging/build.sh "${arches[@]}"
+passed "packages built: ${arches[*]}"
+# The second time from a copy of the sources elsewhere. What git says of them goes into the program, so it is a clone.
+git clone -q --no-hardlinks "$top" "$scratch/elsewhere"
+git -C "$scratch/elsewhere" checkout -q "$(git rev-parse HEAD)"
+for arch in "${arches[@]}"; do
+  deb=$(newest "$arch")
+  if [[ -z $(git status --porcelain) ]]; then
+    (cd "$scratch/elsewhere" && GOCACHE=$caches DIST=$scratch/second packaging/build.sh "$arch" >/dev/null)
+    cmp "$deb" "$scratch/second/$(basename "$deb")" || fail "$deb is not reproducible"
+    passed "$(basename "$deb") is the same bytes from another directory"
+  else
+    echo "NOT COMPARED: the work tree has changes that a clone has not"
+  fi
+  figure "size of the $arch package" "$(stat -c %s "$deb")"
+  lintian --allow-root --fail-on error,warning,info "$deb" >"$scratch/lintian" 2>&1 || { cat "$scratch/lintian"; fail "lintian of $deb"; }
+  passed "lintian has nothing to say of $arch"
+done
+
+mkdir "$scratch/x"
+dpkg-deb -x "$deb" "$scratch/x"
+pages=0
+for page in "$scratch"/x/usr/share/man/man*/*.gz; do
+  said=$(man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
+  same "man of $page" "$said" ""
+  pages=$((pages + 1))
+done
+passed "man has nothing to say of $pages pages"
+bash -n "$scratch/x/usr/share/bash-completion/completions/querator"
+
+# verify looks for the programs where the units name them.
+mkdir -p "$scratch/verify/usr/bin" "$scratch/verify/bin"
+for program in usr/bin/querator bin/kill; do install -m 755 /bin/true "$scratch/verify/$program"; done
+cp -r "$scratch/x/usr/lib" "$scratch/verify/usr/"
+said=$(systemd-analyze verify --root="$scratch/verify" --man=no querator.service querator.socket 2>&1 | grep querator || true)
+same "systemd-analyze verify" "$said" ""
+# exposure FILE LIMIT: the limit is ten times what is shown.
+exposure() {
+  systemd-analyze security --offline=true --threshold="$2" "$1" >"$scratch/security" || fail "$1 is exposed by more than $2 tenths"
+  grep -o 'exposure level.*: [0-9.]*' "$scratch/security" | grep -o '[0-9.]*$'
+}
+unit=$scratch/x/usr/lib/systemd/system/querator.service
+figure "exposure with network" "$(exposure "$unit" 15)"
+mkdir "$scratch/closed"
+cat "$unit" "$scratch/x/usr/share/doc/querator/examples/no-uplink.conf" >"$scratch/closed/querator.service"
+figure "exposure with no-uplink.conf" "$(exposure "$scratch/closed/querator.service" 9)"
+passed "the units keep to their exposure"
+
+GOARCH=arm GOARM=6 GOOS=linux CGO_ENABLED=0 go build -trimpath -o "$scratch/armv6" ./cmd/querator
+matches "the program on an ARM1176" "$(qemu-arm-static -cpu arm1176 "$scratch/armv6" version)" "querator *"
+passed "the armhf program runs on an emulated ARM1176"
