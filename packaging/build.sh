@@ -37,7 +37,7 @@ packed() {
 binary() {
   local goarch=$1
   if [[ $goarch == armhf ]]; then goarch=arm; fi
-  GOARCH=$goarch GOARM=6 go build -trimpath \
+  GOARCH=$goarch GOARM=6 go build -trimpath -buildvcs=false \
     -ldflags "-s -w -buildid= -X main.version=$program_version" -o "$2" ./cmd/querator
 }
 

@@ -13,7 +13,7 @@ if [[ ${COLD:-} == 1 ]]; then caches=$scratch/gocache; fi
 cd "$top"
 packaging/build.sh "${arches[@]}"
 passed "packages built: ${arches[*]}"
-# The second time from a copy of the sources elsewhere. What git says of them goes into the program, so it is a clone.
+# The second time from a clone elsewhere.
 git clone -q --no-hardlinks "$top" "$scratch/elsewhere"
 git -C "$scratch/elsewhere" checkout -q "$(git rev-parse HEAD)"
 for arch in "${arches[@]}"; do
