@@ -141,7 +141,7 @@ func (m *mover) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.to.QueueInfo(call, m.toQueue)
+	err = m.ask(call, func() error { _, err := m.to.QueueInfo(call, m.toQueue); return err })
 	switch {
 	case errors.Is(err, client.ErrNotFound) && m.flags.create:
 		err = m.createThere(call, info)
@@ -154,22 +154,45 @@ func (m *mover) prepare(ctx context.Context) error {
 		return fmt.Errorf("the other server: %w", err)
 	}
 	// The Querator server has no such call.
-	_, err = m.to.Status(call)
-	m.knowsSources = err == nil || errors.Is(err, client.ErrDenied)
-	if !m.knowsSources {
+	err = m.ask(call, func() error { _, err := m.to.Status(call); return err })
+	switch {
+	case errors.Is(err, client.ErrUnsupported):
 		m.e.note("The other server does not know source ids: an item whose acknowledgement is lost will be there twice")
+	case err != nil && !errors.Is(err, client.ErrDenied):
+		return fmt.Errorf("the other server: %w", err)
+	default:
+		m.knowsSources = true
 	}
 	return nil
+}
+
+// askTries is how often a question is asked again when the connection breaks.
+const askTries = 5
+
+// ask asks the other server something that does no harm to ask again. A server
+// that is not there is an error at once: the address may be wrong.
+func (m *mover) ask(ctx context.Context, fn func() error) (err error) {
+	for range askTries {
+		if err = fn(); err == nil || !mayHaveArrived(err) || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, moveWaitMin)
+	}
+	return err
 }
 
 // createThere creates the queue at the other server.
 func (m *mover) createThere(ctx context.Context, info client.QueueInfo) error {
 	info.Name = m.toQueue
-	err := m.to.CreateQueue(ctx, info)
+	create := func() error { return m.to.CreateQueue(ctx, info) }
+	err := m.ask(ctx, create)
 	if err != nil && info.DeadQueue != "" && errors.Is(err, client.ErrNotFound) {
 		m.e.note("The other server has no dead queue '%s'; '%s' is created without one", info.DeadQueue, m.toQueue)
 		info.DeadQueue = ""
-		err = m.to.CreateQueue(ctx, info)
+		err = m.ask(ctx, create)
+	}
+	if errors.Is(err, client.ErrDuplicate) {
+		return nil // By a try whose answer was lost.
 	}
 	if err == nil {
 		m.e.note("Created queue '%s' at the other server", m.toQueue)

@@ -70,6 +70,14 @@ func (m *mover) run(ctx context.Context) error {
 		case errors.Is(err, client.ErrEmpty) && m.flags.follow && ctx.Err() == nil:
 			continue
 		case errors.Is(err, client.ErrEmpty):
+			if empty, err := m.isEmpty(ctx); err != nil || !empty {
+				if err != nil {
+					return err
+				}
+				m.shown.show("%d items; others are ready and cannot be leased: is the queue paused?", m.items)
+				pause(ctx, moveWaitMin)
+				continue
+			}
 			if m.flags.noScheduled || ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -89,6 +97,27 @@ func (m *mover) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// isEmpty reports whether nothing is ready. That a lease found nothing may be for
+// partitions that are still being opened after a restart.
+func (m *mover) isEmpty(ctx context.Context) (bool, error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	ready := 0
+	err := m.repeat(ctx, "this agent", func(call context.Context) error {
+		s, err := m.from.Stats(call, m.queue)
+		if err != nil {
+			return err
+		}
+		ready = 0
+		for _, p := range s.Partitions {
+			ready += p.Total - p.Leased + p.Failures
+		}
+		return nil
+	})
+	return ready == 0, err
 }
 
 // lease leases a batch, all of one partition.
