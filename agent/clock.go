@@ -2,14 +2,13 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/config"
+	"github.com/kapetan-io/querator-edge/agent/device"
 )
 
 // trust decides whether the wall clock can be believed, by the setting [clock]
@@ -38,9 +37,9 @@ func (t *trust) holds() bool {
 	case config.TrustAlways:
 		return true
 	case config.TrustNTP:
-		return synchronised()
+		return device.Synchronised()
 	}
-	return time.Now().After(t.floor) || synchronised() // Asking the kernel costs more.
+	return time.Now().After(t.floor) || device.Synchronised() // Asking the kernel costs more.
 }
 
 // floorTime is a time that it must be by now.
@@ -51,7 +50,7 @@ func (t *trust) reason() string {
 	switch {
 	case t.setting == config.TrustAlways:
 		return "the configuration says so"
-	case synchronised():
+	case device.Synchronised():
 		return "the kernel says that it is synchronised"
 	case t.setting == config.TrustNTP:
 		return "the kernel says that it is not synchronised"
@@ -60,23 +59,6 @@ func (t *trust) reason() string {
 	}
 	return "it is not synchronised, and earlier than " + t.floor.UTC().Format("2006-01-02 15:04 MST") + ", when the agent was built or ran last"
 }
-
-// synchronised reports whether the kernel says that NTP keeps the clock right.
-func synchronised() bool {
-	var t syscall.Timex
-	state, err := syscall.Adjtimex(&t)
-	const timeError, staUnsync = 5, 0x0040 // adjtimex(2): TIME_ERROR, STA_UNSYNC.
-	if errors.Is(err, syscall.EPERM) {
-		// A hardened service may not even ask; then systemd-timesyncd's word counts.
-		_, err := os.Stat(timesyncFile)
-		return err == nil
-	}
-	return err == nil && state != timeError && t.Status&staUnsync == 0
-}
-
-// timesyncFile is there from the moment in this boot at which systemd-timesyncd
-// has set the clock.
-const timesyncFile = "/run/systemd/timesync/synchronized"
 
 // releaseTime is the earliest time that an agent of this version can run at.
 func releaseTime() time.Time { return time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC) }

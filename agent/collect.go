@@ -49,7 +49,7 @@ func (a *Agent) collectProcess(p *metrics.Page) {
 	p.Set(metrics.Connections, float64(a.conns.Load()))
 	p.Set(metrics.ConnectionsLimit, float64(a.cfg.Limits.MaxConnections))
 	p.Set(metrics.ClockTrusted, truth(a.clock.Trusted()))
-	p.Set(metrics.ClockSynchronised, truth(synchronised()))
+	p.Set(metrics.ClockSynchronised, truth(device.Synchronised()))
 	p.Set(metrics.DeviceWritten, float64(deviceWritten()))
 }
 

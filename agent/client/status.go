@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/pb"
@@ -216,4 +217,24 @@ func ledgerFromWire(w *pb.Ledger) Ledger {
 		Deleted: w.GetDeleted(), Dropped: w.GetDropped(), Quarantined: w.GetQuarantined(), MovedOut: w.GetMovedOut(),
 		Leases: w.GetLeases(), Retries: w.GetRetries(), Lapsed: w.GetLapsed(),
 	}
+}
+
+// Get returns the body that the agent answers to GET: /health, /metrics or /openapi.yaml, whatever the code.
+func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
+	if err := c.setUp(); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return nil, &Error{kind: ErrInvalid, cause: err, Message: err.Error()}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.transportError(ctx, err)
+	}
+	text, err := readReply(resp)
+	if err != nil {
+		return nil, c.transportError(ctx, err)
+	}
+	return text, nil
 }

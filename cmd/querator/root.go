@@ -72,7 +72,7 @@ func (e *env) rootCommand() *cobra.Command {
 		e.extendCommand(), e.workCommand(), e.itemsCommand())
 	add(root, groupQueues, e.queuesCommand(), e.statsCommand(), e.clearCommand(), e.pauseCommand(),
 		e.resumeCommand(), e.redriveCommand(), e.moveCommand())
-	add(root, groupAgent, e.agentCommand(), e.statusCommand(), e.topCommand(), e.uplinkCommand(), e.auditCommand(), e.backupCommand(),
+	add(root, groupAgent, e.agentCommand(), e.statusCommand(), e.topCommand(), e.doctorCommand(), e.uplinkCommand(), e.auditCommand(), e.backupCommand(),
 		e.restoreCommand(), e.verifyCommand(), e.salvageCommand(), e.configCommand(), e.accessCommand(),
 		e.benchCommand())
 	add(root, "", e.versionCommand())
