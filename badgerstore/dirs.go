@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/kapetan-io/querator-edge/queue"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -87,6 +88,31 @@ func makeDir(dir string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(dir))
+}
+
+// makeDirs creates dir and what is missing above it, for the owner only, and puts
+// its name on flash. The names of the directories above it are synced even when
+// they were there: an earlier process may have been killed before it could.
+func makeDirs(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for {
+		up := filepath.Dir(dir)
+		if up == dir || !sameDevice(up, dir) {
+			return nil // The name of a mount point is not ours.
+		}
+		// What may not be read was not made by us.
+		if err := syncDir(up); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		dir = up
+	}
+}
+
+func sameDevice(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev
 }
 
 // discardDir removes dir with all that is in it, so that a power cut leaves it

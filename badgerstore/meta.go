@@ -61,11 +61,8 @@ func OpenMeta(o Options) (*Meta, error) {
 		return nil, unavailable(err, "cannot use the directory %s", o.Dir)
 	}
 	dir := filepath.Join(top, metaDirName)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirs(dir); err != nil {
 		return nil, unavailable(err, "cannot create the directory %s", dir)
-	}
-	if err := syncDir(top); err != nil {
-		return nil, unavailable(err, "cannot sync the directory %s", top)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {

@@ -45,7 +45,7 @@ func New(o Options) (*Storage, error) {
 		return nil, unavailable(err, "cannot use the directory %s", o.Dir)
 	}
 	o.Dir = dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirs(dir); err != nil {
 		return nil, unavailable(err, "cannot create the directory %s", dir)
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {

@@ -27,12 +27,16 @@ type Book struct {
 	kept []lease
 	// redriving: items of dead queues may be on their way to redriveTo.
 	redriving bool
-	totals    Totals
+	// cut: the power was cut since the last check, so that leases of the round may
+	// be forgotten.
+	cut    bool
+	totals Totals
 }
 
 // Totals sum up what was done.
 type Totals struct {
 	Kills        int
+	Cuts         int // of the power
 	Operations   int // calls that were answered or broken off
 	Acknowledged int // items whose produce was acknowledged
 	Completed    int // items whose complete was acknowledged
@@ -52,6 +56,7 @@ type item struct {
 	due      time.Time // not to be leased before; zero if it was not scheduled
 	size     int
 	attempts int
+	sure     int // of the attempts, those that are on flash for sure
 	// loose: the item may have a new id, so its place among others is open.
 	loose    bool
 	deadSent bool // it was given back as dead
@@ -215,10 +220,13 @@ func (b *Book) moved(it *item, queue string, attempts int) string {
 		return fmt.Sprintf("%v is in queue %s", it, queue)
 	}
 	low := it.attempts
-	if queue != it.at {
-		low = 0
+	if b.cut {
+		low = it.sure
 	}
-	high := low
+	high := it.attempts
+	if queue != it.at {
+		low, high = 0, 0
+	}
 	if q := b.queues[queue]; q != nil {
 		high += q.lost
 	}
@@ -228,10 +236,23 @@ func (b *Book) moved(it *item, queue string, attempts int) string {
 	return ""
 }
 
+// PowerCut notes that the agent ended by a power cut: leases are over, and those
+// of the round may be forgotten.
+func (b *Book) PowerCut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut = true
+	b.totals.Cuts++
+	b.held, b.kept = nil, nil
+	for _, q := range b.queues {
+		clear(q.seen)
+	}
+}
+
 // settle notes where the item is. The caller holds mu.
 func (it *item) settle(queue string, attempts int) {
 	if queue != it.at {
-		it.at, it.loose, it.deadSent = queue, true, false
+		it.at, it.loose, it.deadSent, it.sure = queue, true, false, 0
 	}
 	it.attempts = attempts
 }

@@ -114,6 +114,9 @@ func (b *Book) compareItem(v *verdict, s *sighting) {
 	if bad := b.moved(it, s.queue, s.Attempts); bad != "" {
 		v.bad("%s", bad)
 	}
+	if b.cut && s.IsLeased {
+		v.bad("%v is leased after a power cut, which all its holders died in", it)
+	}
 	if it.deadSent && it.change == nil && s.queue == it.at {
 		v.bad("%v was given back as dead, which was acknowledged, and is there still", it)
 	}
@@ -333,13 +336,14 @@ func (b *Book) settleAll(v *verdict) {
 		b.gone(name)
 	}
 	b.unknown = nil
-	b.redriving = false
+	b.redriving, b.cut = false, false
 	for _, q := range b.queues {
 		q.lost = 0
 	}
 	for n, it := range b.items {
 		if s := v.seen[n]; s != nil {
 			it.settle(s.queue, s.Attempts)
+			it.sure = s.Attempts
 			it.change, it.deadSent = nil, false
 		}
 	}
@@ -360,6 +364,9 @@ func (b *Book) settleChange(v *verdict, c *change) {
 // String is the summary line of a test.
 func (t Totals) String() string {
 	var s strings.Builder
+	if t.Cuts > 0 {
+		fmt.Fprintf(&s, "%d power cuts, ", t.Cuts)
+	}
 	fmt.Fprintf(&s, "%d kills, %d operations, %d items acknowledged, %d completed, ", t.Kills, t.Operations, t.Acknowledged, t.Completed)
 	fmt.Fprintf(&s, "%d in flight when the agent ended, %d looked at", t.Unknown, t.Checked)
 	return s.String()

@@ -2,6 +2,7 @@ package crashtest_test
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/crashtest"
+	"github.com/kapetan-io/querator-edge/agent/crashtest/flashfs"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "seed of what the load does and when the agent ends; 0 takes a new one")
@@ -17,6 +19,13 @@ var seedFlag = flag.Uint64("seed", 0, "seed of what the load does and when the a
 var program string
 
 func TestMain(m *testing.M) {
+	if flashfs.IsServer() {
+		if err := flashfs.Serve(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }

@@ -36,6 +36,8 @@ type Agent struct {
 	Env    []string // further environment
 	// User is the uid and gid to run as; 0 is those of the test.
 	User uint32
+	// Boot is the run of the kernel that it is started in; nil is the real one.
+	Boot *Boot
 }
 
 // Process is a running agent.
@@ -85,7 +87,12 @@ func (a *Agent) Start() (*Process, error) {
 	p := &Process{
 		Client: &client.Client{Socket: a.Socket},
 		HTTP:   &http.Client{Transport: &http.Transport{DialContext: dial}},
-		cmd:    exec.Command(a.Binary, args...), socket: a.Socket, done: make(chan struct{}),
+		socket: a.Socket, done: make(chan struct{}),
+	}
+	if a.Boot != nil {
+		p.cmd = a.Boot.command(a.Binary, args...)
+	} else {
+		p.cmd = exec.Command(a.Binary, args...)
 	}
 	p.cmd.Env = append(os.Environ(), a.Env...)
 	p.cmd.Stderr = &p.stderr

@@ -80,6 +80,11 @@ func (r *Rounds) check(ctx context.Context, p *Process) error {
 		return err
 	}
 	r.SlowestStart = max(r.SlowestStart, time.Since(begin))
+	return r.compare(ctx, p)
+}
+
+// compare compares an agent that is ready with the book.
+func (r *Rounds) compare(ctx context.Context, p *Process) error {
 	if err := r.Book.Repeat(ctx, p); err != nil {
 		return err
 	}

@@ -1,0 +1,231 @@
+package crashtest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/crashtest/flashfs"
+)
+
+// PowerCuts uses an agent on a flashfs.Device and cuts the power again and again.
+// After each cut the kernel counts as booted anew: the agent sees another boot id
+// and a time since boot that has begun again.
+type PowerCuts struct {
+	*Rounds
+	Device *flashfs.Device
+	// Starts are how long the agent took to be ready, each time that it was let.
+	Starts []time.Duration
+	// Lost and Kept sum up what was not synced at the cuts.
+	Lost, Kept flashfs.Outcome
+
+	scratch string
+	boots   int
+}
+
+// powerConfig makes segments small, so that many begin, and partitions rest soon.
+const powerConfig = `
+memory-limit = "32MiB"
+[partition]
+idle-close = "1s"
+`
+
+// NewPowerCuts mounts a device and creates the fixed queues on it. scratch is an
+// empty directory with a short name. Close unmounts.
+func NewPowerCuts(ctx context.Context, binary, scratch string, model flashfs.Model, r *rand.Rand) (*PowerCuts, error) {
+	mount, config := filepath.Join(scratch, "m"), filepath.Join(scratch, "c.toml")
+	if err := os.Mkdir(mount, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(config, []byte(powerConfig), 0o600); err != nil {
+		return nil, err
+	}
+	d, err := flashfs.Start(mount, model)
+	if err != nil {
+		return nil, err
+	}
+	c := &PowerCuts{
+		Rounds: &Rounds{
+			Agent: &Agent{
+				Binary: binary, Dir: filepath.Join(mount, "data"), Socket: filepath.Join(scratch, "s"),
+				Args: []string{"--config", config},
+			},
+			Book: NewBook(), Rand: r,
+		},
+		Device: d, scratch: scratch,
+	}
+	if err := c.reboot(); err != nil {
+		return nil, err
+	}
+	return c, c.Setup(ctx)
+}
+
+// Close unmounts the device.
+func (c *PowerCuts) Close() error { return c.Device.Close() }
+
+// reboot begins a run of the kernel.
+func (c *PowerCuts) reboot() error {
+	c.boots++
+	b, err := NewBoot(c.scratch, c.boots, time.Duration(1+c.Rand.IntN(100))*time.Second)
+	c.Agent.Boot = b
+	return err
+}
+
+// Cut starts the agent, checks what is there, loads it, and cuts the power at a
+// random moment of all this.
+func (c *PowerCuts) Cut(ctx context.Context) error {
+	if err := c.Device.SetDelay(time.Duration(c.Rand.IntN(3)) * time.Millisecond); err != nil {
+		return err
+	}
+	p, err := c.Agent.Start()
+	if err != nil {
+		return err
+	}
+	how := c.Rand.IntN(20)
+	if how < 4 { // In the middle of its start, and of recovery.
+		rest(ctx, time.Duration(c.Rand.Int64N(int64(c.usualStart()))))
+		return c.cut(p)
+	}
+	defer p.Kill()
+	if err := c.check(ctx, p); err != nil {
+		return err
+	}
+	if how == 4 { // Before anything was done; what recovery wrote may be lost.
+		return c.cut(p)
+	}
+	load := NewLoad(c.Book, p, c.Rand.Uint64())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		load.Run(ctx)
+	}()
+	isCut := c.end(ctx, p, load, how)
+	if isCut {
+		err = c.stop(p)
+	}
+	load.Stop()
+	<-ended
+	if err != nil {
+		return err
+	}
+	if err := c.judgeLog(p); err != nil {
+		return err
+	}
+	if !isCut {
+		return nil
+	}
+	return c.lose()
+}
+
+// usualStart is a little more than a start takes.
+func (c *PowerCuts) usualStart() time.Duration {
+	if len(c.Starts) == 0 {
+		return 100 * time.Millisecond
+	}
+	return c.Starts[len(c.Starts)-1]*5/4 + 10*time.Millisecond
+}
+
+// end waits for the moment of the cut. It reports false when the agent was killed
+// instead, and goes on in the same boot.
+func (c *PowerCuts) end(ctx context.Context, p *Process, load *Load, how int) bool {
+	switch how {
+	case 5, 6, 7: // Right after a queue was created.
+		select {
+		case <-load.Created():
+		case <-time.After(300 * time.Millisecond):
+		}
+		rest(ctx, time.Duration(c.Rand.IntN(5000))*time.Microsecond)
+	case 8: // While it shuts down, or after.
+		rest(ctx, time.Duration(20+c.Rand.IntN(200))*time.Millisecond)
+		load.Ending()
+		_ = p.Signal(syscall.SIGTERM)
+		rest(ctx, time.Duration(c.Rand.IntN(60))*time.Millisecond)
+	case 9: // Without a load: the partitions come to rest.
+		rest(ctx, 100*time.Millisecond)
+		load.Stop()
+		rest(ctx, time.Duration(c.Rand.IntN(1500))*time.Millisecond)
+	case 10, 11: // The agent dies alone, and the power goes soon after the next start.
+		rest(ctx, time.Duration(20+c.Rand.IntN(300))*time.Millisecond)
+		c.kill(p)
+		return false
+	case 12: // Long enough for many segments.
+		rest(ctx, time.Duration(500+c.Rand.IntN(2000))*time.Millisecond)
+	default:
+		rest(ctx, time.Duration(5+c.Rand.IntN(400))*time.Millisecond)
+	}
+	return true
+}
+
+// cut is a cut while no load runs.
+func (c *PowerCuts) cut(p *Process) error {
+	if err := c.stop(p); err != nil {
+		return err
+	}
+	return c.lose()
+}
+
+// stop is the moment of the cut: nothing is written or answered after it.
+func (c *PowerCuts) stop(p *Process) error {
+	if err := c.Device.Freeze(); err != nil {
+		return err
+	}
+	_ = p.Signal(syscall.SIGKILL) // It may have ended.
+	if err := c.Device.Die(); err != nil {
+		return err
+	}
+	p.Kill()
+	return nil
+}
+
+// lose takes what was not synced, or some of it, and boots.
+func (c *PowerCuts) lose() error {
+	pages := []flashfs.Keep{flashfs.KeepNone, flashfs.KeepAll, flashfs.KeepSome, flashfs.KeepTorn, flashfs.KeepTorn}
+	names := []flashfs.Keep{flashfs.KeepNone, flashfs.KeepAll, flashfs.KeepSome, flashfs.KeepSome}
+	out, err := c.Device.Cut(flashfs.Cut{
+		Seed: c.Rand.Uint64(), Pages: pages[c.Rand.IntN(len(pages))], Names: names[c.Rand.IntN(len(names))],
+	})
+	if err != nil {
+		return err
+	}
+	c.Kept.Pages += out.KeptPages
+	c.Kept.TornPages += out.TornPages
+	c.Kept.Names += out.KeptNames
+	c.Lost.Pages += out.Pages - out.KeptPages
+	c.Lost.Names += out.Names - out.KeptNames
+	c.Book.PowerCut()
+	return c.reboot()
+}
+
+// check waits until the agent is ready, compares it with the book, and has it
+// count everything.
+func (c *PowerCuts) check(ctx context.Context, p *Process) error {
+	begin := time.Now()
+	if err := p.Ready(readyTimeout); err != nil {
+		return err
+	}
+	c.Starts = append(c.Starts, time.Since(begin))
+	if err := c.compare(ctx, p); err != nil {
+		return err
+	}
+	return p.audit(ctx, c.Agent.Binary)
+}
+
+// audit runs the program's own audit.
+func (p *Process) audit(ctx context.Context, binary string) error {
+	out, err := exec.CommandContext(ctx, binary, "--socket", p.socket, "audit").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("querator audit: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// SaveImage writes what the last cut has left to a directory, to be looked into.
+func (c *PowerCuts) SaveImage(dir string) error { return c.Device.Dump(dir) }
+
+// Finish completes everything that is left, and checks that it can be.
+func (c *PowerCuts) Finish(ctx context.Context) error { return c.Drain(ctx) }

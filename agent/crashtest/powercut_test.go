@@ -1,0 +1,188 @@
+package crashtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/crashtest"
+	"github.com/kapetan-io/querator-edge/agent/crashtest/flashfs"
+)
+
+// seriesCuts is how many cuts are made on one device before it begins anew.
+const seriesCuts = 25
+
+// needFUSE ends the test where power cuts cannot be made. On the machines that
+// judge changes, and when cuts were asked for, that is a failure.
+func needFUSE(t *testing.T) {
+	t.Helper()
+	d, err := flashfs.Start(t.TempDir(), flashfs.Journal)
+	if err == nil {
+		err = errors.Join(d.Close(), crashtest.CheckBoot(t.TempDir()))
+	}
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" || os.Getenv("QUERATOR_CUTS") != "" {
+		t.Fatalf("the power cannot be cut here: %v", err)
+	}
+	t.Skipf("the power was NOT cut, since that cannot be done here: %v", err)
+}
+
+// TestPowerCut cuts the power at random moments. QUERATOR_CUTS says how often;
+// without it, as often as about 20 s allow (4 s with -short). Two devices are used
+// at a time, each in series of cuts whose seeds are printed; -seed repeats one.
+func TestPowerCut(t *testing.T) {
+	needFUSE(t)
+	cuts, until := 1<<30, time.Now().Add(18*time.Second)
+	if testing.Short() {
+		until = time.Now().Add(3 * time.Second)
+	}
+	if text := os.Getenv("QUERATOR_CUTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("QUERATOR_CUTS: %v", err)
+		}
+		cuts, until = n, time.Now().Add(24*time.Hour)
+	}
+	s := &sums{left: cuts, until: until}
+	begin := time.Now()
+	var all sync.WaitGroup
+	for i := range 2 {
+		all.Go(func() {
+			for n := uint64(0); s.goesOn(); n++ {
+				seed := *seedFlag
+				if seed == 0 {
+					seed = uint64(time.Now().UnixNano())<<1 | uint64(i)
+				}
+				if !powerSeries(t, s, seed) || *seedFlag != 0 {
+					s.stop.Store(true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%v in %s", s, time.Since(begin).Round(time.Second))
+}
+
+// sums adds up what all series did.
+type sums struct {
+	until time.Time
+	stop  atomic.Bool
+
+	mu     sync.Mutex
+	left   int // cuts
+	totals crashtest.Totals
+	starts []time.Duration
+	lost   flashfs.Outcome
+	kept   flashfs.Outcome
+}
+
+func (s *sums) goesOn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left > 0 && time.Now().Before(s.until) && !s.stop.Load()
+}
+
+// take takes one of the cuts that are left.
+func (s *sums) take() bool {
+	if !s.goesOn() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left--
+	return true
+}
+
+func (s *sums) add(c *crashtest.PowerCuts) {
+	t := c.Book.Totals()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.totals.Cuts += t.Cuts
+	s.totals.Kills += t.Kills
+	s.totals.Operations += t.Operations
+	s.totals.Acknowledged += t.Acknowledged
+	s.totals.Completed += t.Completed
+	s.totals.Unknown += t.Unknown
+	s.totals.Checked += t.Checked
+	s.starts = append(s.starts, c.Starts...)
+	s.lost.Pages += c.Lost.Pages
+	s.lost.Names += c.Lost.Names
+	s.kept.Pages += c.Kept.Pages
+	s.kept.TornPages += c.Kept.TornPages
+	s.kept.Names += c.Kept.Names
+}
+
+// String is the summary line.
+func (s *sums) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.starts)
+	text := fmt.Sprintf("%v; of what was not synced, %d pages lost and %d kept (%d torn), %d changes of directories lost and %d kept",
+		s.totals, s.lost.Pages, s.kept.Pages, s.kept.TornPages, s.lost.Names, s.kept.Names)
+	if n := len(s.starts); n > 0 {
+		text += fmt.Sprintf("; %d starts, median %s, slowest %s", n,
+			s.starts[n/2].Round(time.Millisecond), s.starts[n-1].Round(time.Millisecond))
+	}
+	return text
+}
+
+// powerSeries makes a series of cuts on a new device.
+func powerSeries(t *testing.T, s *sums, seed uint64) bool {
+	model := []flashfs.Model{flashfs.Journal, flashfs.Strict}[seed%2]
+	t.Logf("seed %d, model %s (repeat with: go test ./agent/crashtest -run '%s$' -seed %d)", seed, model, t.Name(), seed)
+	dir, err := os.MkdirTemp("", "q")
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	c, err := crashtest.NewPowerCuts(t.Context(), program, dir, model, rand.New(rand.NewPCG(seed, 3)))
+	if err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+		return false
+	}
+	ok := cutAgain(t.Context(), t, s, c, seed)
+	s.add(c)
+	if !ok {
+		image := dir + "-image"
+		t.Logf("what the last cut has left is in %s: %v", image, errors.Join(os.Mkdir(image, 0o700), c.SaveImage(image)))
+	}
+	if err := errors.Join(c.Close(), os.RemoveAll(dir)); err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+		return false
+	}
+	return ok
+}
+
+func cutAgain(ctx context.Context, t *testing.T, s *sums, c *crashtest.PowerCuts, seed uint64) bool {
+	ok := func(err error) bool {
+		problems := c.Book.Problems()
+		for _, p := range problems {
+			t.Errorf("seed %d, after %d cuts: %s", seed, c.Book.Totals().Cuts, p)
+		}
+		if err != nil {
+			t.Errorf("seed %d, after %d cuts: %v", seed, c.Book.Totals().Cuts, err)
+		}
+		return err == nil && len(problems) == 0
+	}
+	for range seriesCuts {
+		if !s.take() {
+			break
+		}
+		for before := c.Book.Totals().Cuts; c.Book.Totals().Cuts == before; {
+			if !ok(c.Cut(ctx)) {
+				return false
+			}
+		}
+	}
+	return ok(c.Finish(ctx))
+}
