@@ -4,8 +4,9 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev-build)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
+CUTS    ?= 2000
 
-.PHONY: help check test race 386 lint bench compare build fuzz crash uplink-test uplink-chaos deb repo package-test generate clean
+.PHONY: help check test race 386 lint bench compare build fuzz crash powercut uplink-test uplink-chaos deb repo package-test generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,9 @@ repo: ## dist/repo, an apt repository of the packages in dist; signed with KEY
 
 package-test: ## all tests of the packages, in containers and in a whole arm64 machine; root, on Debian, 20 minutes
 	packaging/test/all.sh
+
+powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each; as root, with FUSE
+	QUERATOR_CUTS=$(CUTS) $(GO) test -count=1 -timeout 10h -v -run 'TestPowerCut$$' ./agent/crashtest
 
 generate: ## agent/pb from the .proto files; needs protoc
 	.ci/run generate

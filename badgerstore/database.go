@@ -209,52 +209,6 @@ func inspect(dir string) (contents, error) {
 	return c, nil
 }
 
-// checkManifest compares the tables in dir with those that the MANIFEST names.
-// A table too many is normal when the memtable that it was made of is there too.
-func checkManifest(dir string, tables []string, haveMem bool) error {
-	path := filepath.Join(dir, badger.ManifestFilename)
-	f, err := os.Open(path)
-	if err != nil {
-		return unavailable(err, "cannot open %s", path)
-	}
-	defer f.Close()
-	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(dir, leastSizes(minMemTable), nil))
-	if err != nil {
-		return corrupt(err, "%s is damaged", path)
-	}
-	have := make(map[string]bool, len(tables))
-	for _, name := range tables {
-		have[name] = true
-	}
-	for id := range m.Tables {
-		name := fmt.Sprintf("%06d.sst", id)
-		if !have[name] {
-			return corrupt(nil, "%s names the table %s, which is not there", path, name)
-		}
-		delete(have, name)
-	}
-	if len(have) > 0 && !haveMem {
-		return corrupt(nil, "%s does not name %d of the tables that are there", path, len(have))
-	}
-	return removeUnfinished(dir, have)
-}
-
-// removeUnfinished removes tables that the MANIFEST does not name and that
-// cannot be read: the process ended while they were being written. The memtable
-// that they are made of goes only when they are done and named.
-func removeUnfinished(dir string, tables map[string]bool) error {
-	for name := range tables {
-		path := filepath.Join(dir, name)
-		if checkTable(path) == nil {
-			continue
-		}
-		if err := os.Remove(path); err != nil {
-			return unavailable(err, "cannot remove the unfinished table %s", path)
-		}
-	}
-	return nil
-}
-
 // settle opens and closes a database that was not closed, so that its memtable
 // becomes a table and everything in it is on flash.
 func settle(dir string, mem int64) error {

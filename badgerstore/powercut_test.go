@@ -99,3 +99,39 @@ func mixPages(t *testing.T, r *rand.Rand, path, newer string) {
 		t.Fatal(err)
 	}
 }
+
+// On a file system that puts the name of a new file on flash only with its
+// directory, the table that a database is closed to may be named and not be there.
+// The memtable is, and nothing is damaged.
+func TestTableWithoutName(t *testing.T) {
+	d := newDriver(t, badgerstore.Options{})
+	d.produce(jsonItems(0, 50))
+	want := append([]uint64(nil), d.ready...)
+	base := t.TempDir()
+	badgerstore.WaitForBackground(d.s)
+	copyDir(t, d.o.Dir, base)
+	closed := segments(t, d.o.Dir)[0]
+	rel, err := filepath.Rel(d.o.Dir, closed)
+	d.must(err)
+	d.close()
+	manifest, err := os.ReadFile(filepath.Join(closed, "MANIFEST"))
+	d.must(err)
+	d.must(os.WriteFile(filepath.Join(base, rel, "MANIFEST"), manifest, 0o600))
+
+	o := d.o
+	o.Dir = base
+	o.Events.SetAside = func(from, _, reason string) { t.Errorf("%s was set aside: %s", from, reason) }
+	s, err := badgerstore.New(o)
+	d.must(err)
+	ps, err := s.OpenPartition(d.key)
+	d.must(err)
+	if found := ps.Damage(); len(found) > 0 {
+		t.Errorf("damage: %v", found[0])
+	}
+	if items, err := ps.Get(want); err != nil || len(items) != 50 {
+		t.Errorf("%d items are there: %v", len(items), err)
+	}
+	d.must(ps.Close())
+	d.must(s.Close())
+	checkStore(t, base)
+}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Badger's files are read here without Badger, which refuses a directory with
@@ -206,7 +208,7 @@ func (w *window) isZero(off int64) bool {
 // skipZeros moves off to two bytes before the next byte that is not zero, where
 // an entry may begin, and reports whether there is one.
 func (w *window) skipZeros(off *int64) bool {
-	for at := *off; at < w.size; {
+	for at := w.nextData(*off); at < w.size; at = w.nextData(at) {
 		b := w.at(at, min(windowSize, w.size-at))
 		if b == nil {
 			return false
@@ -218,4 +220,23 @@ func (w *window) skipZeros(off *int64) bool {
 		at += int64(len(b))
 	}
 	return false
+}
+
+// nextData returns where the file has blocks that may hold anything, at or behind
+// at. A log is mostly a hole: Badger makes it twice as long as it gets, and what
+// is reserved of it was not written. Reading all that takes long on a slow
+// device, and memory for the pages.
+func (w *window) nextData(at int64) int64 {
+	f, ok := w.f.(*os.File)
+	if !ok {
+		return at
+	}
+	next, err := f.Seek(at, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return w.size
+	case err != nil:
+		return at // This file system cannot tell.
+	}
+	return next
 }

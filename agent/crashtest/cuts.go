@@ -31,6 +31,8 @@ type PowerCuts struct {
 // powerConfig makes segments small, so that many begin, and partitions rest soon.
 const powerConfig = `
 memory-limit = "32MiB"
+[limits]
+max-in-flight-bytes = "32MiB"
 [partition]
 idle-close = "1s"
 `
@@ -161,12 +163,20 @@ func (c *PowerCuts) end(ctx context.Context, p *Process, load *Load, how int) bo
 	return true
 }
 
-// cut is a cut while no load runs.
+// cut cuts the power while no load runs.
 func (c *PowerCuts) cut(p *Process) error {
 	if err := c.stop(p); err != nil {
 		return err
 	}
 	return c.lose()
+}
+
+// CutAll cuts the power while no load runs, and keeps nothing that was not synced.
+func (c *PowerCuts) CutAll(p *Process) error {
+	if err := c.stop(p); err != nil {
+		return err
+	}
+	return c.loseAs(flashfs.KeepNone, flashfs.KeepNone)
 }
 
 // stop is the moment of the cut: nothing is written or answered after it.
@@ -186,9 +196,11 @@ func (c *PowerCuts) stop(p *Process) error {
 func (c *PowerCuts) lose() error {
 	pages := []flashfs.Keep{flashfs.KeepNone, flashfs.KeepAll, flashfs.KeepSome, flashfs.KeepTorn, flashfs.KeepTorn}
 	names := []flashfs.Keep{flashfs.KeepNone, flashfs.KeepAll, flashfs.KeepSome, flashfs.KeepSome}
-	out, err := c.Device.Cut(flashfs.Cut{
-		Seed: c.Rand.Uint64(), Pages: pages[c.Rand.IntN(len(pages))], Names: names[c.Rand.IntN(len(names))],
-	})
+	return c.loseAs(pages[c.Rand.IntN(len(pages))], names[c.Rand.IntN(len(names))])
+}
+
+func (c *PowerCuts) loseAs(pages, names flashfs.Keep) error {
+	out, err := c.Device.Cut(flashfs.Cut{Seed: c.Rand.Uint64(), Pages: pages, Names: names})
 	if err != nil {
 		return err
 	}
@@ -223,9 +235,3 @@ func (p *Process) audit(ctx context.Context, binary string) error {
 	}
 	return nil
 }
-
-// SaveImage writes what the last cut has left to a directory, to be looked into.
-func (c *PowerCuts) SaveImage(dir string) error { return c.Device.Dump(dir) }
-
-// Finish completes everything that is left, and checks that it can be.
-func (c *PowerCuts) Finish(ctx context.Context) error { return c.Drain(ctx) }

@@ -396,6 +396,7 @@ func TestDirectDependencies(t *testing.T) {
 		"github.com/anishathalye/porcupine", // tests: linearizability
 		"github.com/cespare/xxhash/v2",      // badgerstore: checksums
 		"github.com/dgraph-io/badger/v4",    // badgerstore
+		"github.com/hanwen/go-fuse/v2",      // tests: power cuts
 		"github.com/klauspost/compress",     // badgerstore: S2; uplink: zstd
 		"github.com/nats-io/nats-server/v2", // tests: the server of the uplink
 		"github.com/nats-io/nats.go",        // uplink

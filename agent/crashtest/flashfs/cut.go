@@ -23,14 +23,14 @@ const (
 type Cut struct {
 	Seed  uint64 // decides what is kept
 	Pages Keep   // of the files' content
-	Names Keep   // of the changes of directories; KeepTorn is as KeepSome
+	Names Keep   // of the changes of directories and extents; KeepTorn is as KeepSome
 }
 
 // Outcome says what there was to lose in a cut, and what was lost.
 type Outcome struct {
 	Pages, KeptPages, TornPages int
 	Sizes                       int // files whose size was not on flash
-	Names, KeptNames            int // changes of directories
+	Names, KeptNames            int // changes of directories and extents
 }
 
 // cutter makes the tree that a cut leaves.
@@ -46,16 +46,12 @@ type cutter struct {
 func (t *tree) cut(c Cut) (*tree, Outcome) {
 	k := &cutter{Cut: c, r: rand.New(rand.NewPCG(c.Seed, 7)), new: newTree(t.model), done: make(map[*node]*node)}
 	k.out.Names = len(t.ops)
-	if t.model == Strict {
-		k.keepAny(t)
-	} else {
-		k.keepPrefix(t)
-	}
+	k.keepPrefix(t)
 	k.copyDir(k.new.root, t.root)
 	return k.new, k.out
 }
 
-// keepPrefix keeps the changes of directories up to any point.
+// keepPrefix keeps the changes up to any point.
 func (k *cutter) keepPrefix(t *tree) {
 	n := 0
 	switch k.Names {
@@ -68,21 +64,6 @@ func (k *cutter) keepPrefix(t *tree) {
 		o.land()
 	}
 	k.out.KeptNames = n
-}
-
-// keepAny keeps any changes of directories, but none of a name whose change
-// before is not kept.
-func (k *cutter) keepAny(t *tree) {
-	share := k.share(k.Names)
-	var lost []*op
-	for _, o := range t.ops {
-		if touchesAny(o, lost) || k.r.Float64() >= share {
-			lost = append(lost, o)
-			continue
-		}
-		o.land()
-		k.out.KeptNames++
-	}
 }
 
 // share returns the probability with which something is kept.
@@ -125,58 +106,62 @@ func copyFacts(to, from *node) {
 func (k *cutter) copyFile(to, from *node) {
 	copyFacts(to, from)
 	k.done[from] = to
-	sizes := append([]int64{from.flashSize}, from.sizes...)
-	if len(from.sizes) > 0 {
+	sizes := from.sizes.choices()
+	if len(from.sizes) > 1 {
 		k.out.Sizes++
 	}
+	var size int64
 	switch k.Pages {
 	case KeepAll:
-		to.size = sizes[len(sizes)-1]
+		size = sizes.last()
 	case KeepSome, KeepTorn:
-		to.size = sizes[k.r.IntN(len(sizes))]
+		size = sizes[k.r.IntN(len(sizes))].is
 	default:
-		to.size = sizes[0]
+		size = sizes[0].is
 	}
-	to.flashSize, to.reserved = to.size, from.reserved
+	to.sizes, to.reserved = history[int64]{{is: size}}, from.reserved
 	share := k.share(k.Pages)
 	for _, no := range slices.Sorted(maps.Keys(from.pages)) {
 		v := k.pick(from.pages[no], share)
-		if left := to.size - no*pageSize; v == nil || left <= 0 {
+		if left := size - no*pageSize; v == nil || left <= 0 {
 			continue
 		} else if left < pageSize {
 			v = slices.Clone(v)
 			clear(v[left:])
 		}
-		to.pages[no] = &page{versions: [][]byte{v}}
+		to.pages[no] = &page{history: history[[]byte]{{is: v}}}
 	}
 }
 
 // pick returns the version of a page that the device holds.
 func (k *cutter) pick(p *page, share float64) []byte {
-	if len(p.versions) == 1 {
-		return p.versions[0]
+	if len(p.history) == 1 {
+		return p.last()
 	}
 	k.out.Pages++
+	choices := p.choices()
 	switch {
+	case len(choices) == 1:
+		return choices[0].is
 	case k.Pages == KeepAll:
 		k.out.KeptPages++
-		return p.last()
+		return choices.last()
 	case k.r.Float64() >= share:
-		return p.versions[0]
+		return choices[0].is
 	}
 	k.out.KeptPages++
 	if k.Pages == KeepTorn && k.r.IntN(3) == 0 {
 		k.out.TornPages++
-		return k.tear(p)
+		return k.tear(choices)
 	}
-	return p.versions[1+k.r.IntN(len(p.versions)-1)]
+	return choices[1+k.r.IntN(len(choices)-1)].is
 }
 
 // tear takes each sector of any version.
-func (k *cutter) tear(p *page) []byte {
+func (k *cutter) tear(choices history[[]byte]) []byte {
 	v := make([]byte, pageSize)
 	for at := 0; at < pageSize; at += sectorSize {
-		if from := p.versions[k.r.IntN(len(p.versions))]; from != nil {
+		if from := choices[k.r.IntN(len(choices))].is; from != nil {
 			copy(v[at:at+sectorSize], from[at:])
 		}
 	}
@@ -192,7 +177,9 @@ func (t *tree) unsynced() Unsynced {
 	u := Unsynced{Names: len(t.ops)}
 	for _, n := range t.nodes {
 		u.Pages += len(n.unsynced)
-		u.Sizes += min(1, len(n.sizes))
+		if len(n.sizes) > 1 {
+			u.Sizes++
+		}
 	}
 	return u
 }
@@ -213,7 +200,7 @@ func (t *tree) image() []image {
 	var all []image
 	var walk func(n *node, path string)
 	walk = func(n *node, path string) {
-		i := image{path: path, isDir: n.isDir, mode: n.mode, size: n.size, mtime: n.mtime}
+		i := image{path: path, isDir: n.isDir, mode: n.mode, size: n.size(), mtime: n.mtime}
 		if !n.isDir {
 			i.pages = make(map[int64][]byte, len(n.pages))
 			for no, p := range n.pages {

@@ -7,12 +7,16 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 )
 
 // ErrNoFUSE is why Start fails where FUSE cannot be used.
 var ErrNoFUSE = errors.New("FUSE cannot be used here: that takes root and the device /dev/fuse")
+
+// ErrWordSize is why Start fails in a program of 32 bits.
+var ErrWordSize = errors.New("the FUSE library does not compile for 32 bits; the tests of 64 bits cut the power")
 
 // Device is a file system that is served by a process of its own. Its methods are
 // safe for use by any goroutine.
@@ -31,6 +35,9 @@ type Device struct {
 // started again; see IsServer. Close unmounts, and so does the end of this
 // process, however it comes.
 func Start(dir string, model Model) (*Device, error) {
+	if strconv.IntSize == 32 {
+		return nil, ErrWordSize
+	}
 	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil || os.Geteuid() != 0 {
 		return nil, errors.Join(ErrNoFUSE, err)
 	} else if err := f.Close(); err != nil {

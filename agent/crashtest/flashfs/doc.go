@@ -5,25 +5,30 @@
 // # What is on flash
 //
 // Written data and synced data are kept apart. Of every page of 4096 bytes there
-// is the version that is on flash and up to three later ones that were written
-// and not synced; of the size of a file likewise; and the changes of directories
-// that are not on flash are in a list.
+// is the version that is on flash and some later ones that were written and not
+// synced; of the size of a file likewise. The changes of directories (a name that
+// comes, goes, or moves) and of the extent of files (a truncation, a hole) that
+// are not on flash are in a list, in order.
 //
-//   - fsync and fdatasync of a file put its pages and its size on flash. msync and
-//     writes through a mapping get there by the kernel's writeback first.
-//   - fsync of a directory puts its entries on flash.
+//   - fsync and fdatasync of a file put its pages, its size and its extent on
+//     flash. msync and writes through a mapping get there by the kernel's writeback
+//     first.
+//   - fsync of a directory puts its names on flash.
 //
 // What else a sync puts on flash is the Model:
 //
-//   - Journal is how ext4 and its like do it: changes of directories are in one
-//     order, and syncing a file or directory puts the last change that it was part
-//     of on flash and all before that. A new file that is synced is there with its
-//     name. A cut keeps the changes up to any point beyond what was synced.
-//   - Strict is what POSIX warrants and no more: a change is on flash when all
-//     directories it is about were synced after it; a synced file whose directory
-//     was not synced may have no name. A cut keeps any of the other changes, in any
-//     combination in which each name goes through its states in order. A rename is
-//     done or not done, never half.
+//   - Journal is ext4, XFS and the like: changes are in one order, and syncing a
+//     file or directory puts the last change that it was part of on flash, and all
+//     before that.
+//   - Log is Btrfs, F2FS and the like: syncing a file or directory puts its name on
+//     flash, and those of the directories above it if they are new, and no other
+//     changes.
+//   - Strict is what POSIX warrants: a file that was synced has no name on flash
+//     until its directory was synced; what moves from one directory to another is
+//     in the new one when both were synced.
+//
+// A cut keeps the changes that are left in the list up to any point, since file
+// systems write them back in order. A change is made or not made, never half.
 //
 // # A cut
 //

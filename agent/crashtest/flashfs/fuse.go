@@ -1,3 +1,5 @@
+//go:build !386 && !arm
+
 package flashfs
 
 import (
@@ -95,7 +97,7 @@ func fillAttr(n *node, out *fuse.Attr) {
 		out.Mode = n.mode | syscall.S_IFDIR
 		out.Nlink = 2
 	} else {
-		out.Size, out.Blocks = uint64(n.size), uint64(n.blocks())
+		out.Size, out.Blocks = uint64(n.size()), uint64(n.blocks())
 	}
 	out.SetTimes(&n.mtime, &n.mtime, &n.mtime)
 }
@@ -142,8 +144,7 @@ func (s *server) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOu
 	}
 	defer s.mu.Unlock()
 	if size, ok := in.GetSize(); ok {
-		n.truncate(int64(size))
-		n.lastOp = s.lastOp
+		s.setSize(n, int64(size))
 	}
 	if mode, ok := in.GetMode(); ok {
 		n.mode = mode & 0o7777
@@ -193,8 +194,7 @@ func (s *server) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *
 	case in.Flags&syscall.O_EXCL != 0:
 		return fuse.Status(syscall.EEXIST)
 	case in.Flags&syscall.O_TRUNC != 0:
-		n.truncate(0)
-		n.lastOp = s.lastOp
+		s.setSize(n, 0)
 	}
 	fillEntry(n, &out.EntryOut)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
@@ -213,8 +213,7 @@ func (s *server) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fus
 	}
 	defer s.mu.Unlock()
 	if in.Flags&syscall.O_TRUNC != 0 {
-		n.truncate(0)
-		n.lastOp = s.lastOp
+		s.setSize(n, 0)
 	}
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	return fuse.OK
@@ -289,6 +288,32 @@ func (s *server) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Read
 	return fuse.ReadResultData(buf[:n.read(buf, int64(in.Offset))]), fuse.OK
 }
 
+// Lseek finds data and holes.
+func (s *server) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	n, st := s.enter(in.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	defer s.mu.Unlock()
+	off := int64(in.Offset)
+	if off >= n.size() {
+		return fuse.Status(syscall.ENXIO)
+	}
+	for ; off < n.size(); off = (off/pageSize + 1) * pageSize {
+		p := n.pages[off/pageSize]
+		isData := p != nil && p.last() != nil
+		if isData == (in.Whence == unix.SEEK_DATA) {
+			out.Offset = uint64(off)
+			return fuse.OK
+		}
+	}
+	if in.Whence == unix.SEEK_DATA {
+		return fuse.Status(syscall.ENXIO)
+	}
+	out.Offset = uint64(n.size())
+	return fuse.OK
+}
+
 // Write writes to a file.
 func (s *server) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	n, st := s.begin(in.NodeId, CallWrite)
@@ -357,13 +382,12 @@ func (s *server) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status 
 	off, end := int64(in.Offset), int64(in.Offset+in.Length)
 	switch in.Mode {
 	case unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE:
-		n.zero(off, end)
+		n.zero(off, end, s.extent(n))
 		n.reserved = 0
 	case 0:
 		n.reserved = max(n.reserved, end)
-		if end > n.size {
-			n.resize(end)
-			n.lastOp = s.lastOp
+		if end > n.size() {
+			s.setSize(n, end)
 		}
 	case unix.FALLOC_FL_KEEP_SIZE:
 		n.reserved = max(n.reserved, end)

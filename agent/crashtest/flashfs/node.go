@@ -14,25 +14,55 @@ const (
 	maxVersions = 4
 )
 
-// page is one page of a file. Its versions are never changed in place once there
-// is a later one, or the page is clean.
-type page struct {
-	// versions has first what is on flash, then what was written later, last what
-	// readers see. Nil stands for zeros.
-	versions [][]byte
-	dirty    bool // the next sync puts the last version on flash
+// version is one that a page or a size has had. What it holds is never changed in
+// place. The first one of a list is on flash, the last one is what readers see.
+type version[T any] struct {
+	is T
+	// by is the change that made it, if that was one of the file's extent: it is
+	// kept with that, and not without.
+	by *op
 }
 
-func (p *page) last() []byte { return p.versions[len(p.versions)-1] }
+// history are the versions of a page or a size.
+type history[T any] []version[T]
 
-// add adds a version.
-func (p *page) add(v []byte) {
-	p.dirty = true
-	if len(p.versions) == maxVersions {
-		p.versions[maxVersions-1] = v
-		return
+func (h history[T]) last() T { return h[len(h)-1].is }
+
+// add adds a version, and forgets the one before when there are many.
+func (h history[T]) add(is T, by *op) history[T] {
+	if n := len(h); n >= maxVersions && h[n-1].by == nil && by == nil {
+		h = h[:n-1]
 	}
-	p.versions = append(p.versions, v)
+	return append(h, version[T]{is, by})
+}
+
+// landed drops what was before the version that a change made, now that it is on
+// flash.
+func (h history[T]) landed(by *op) history[T] {
+	for i := range h {
+		if h[i].by == by {
+			h = slices.Clone(h[i:])
+			h[0].by = nil
+			break
+		}
+	}
+	return h
+}
+
+// choices are the versions that a device may hold.
+func (h history[T]) choices() history[T] {
+	for i := range h {
+		if h[i].by != nil {
+			return h[:i]
+		}
+	}
+	return h
+}
+
+// page is one page of a file. Nil stands for zeros.
+type page struct {
+	history[[]byte]
+	dirty bool // the next sync puts the last version on flash
 }
 
 // node is a file or a directory.
@@ -53,12 +83,10 @@ type node struct {
 	lastOp uint64
 
 	// A file.
-	pages     map[int64]*page
-	unsynced  map[int64]struct{} // pages with more than one version
-	size      int64
-	flashSize int64
-	sizes     []int64 // those since the last sync, the present one last
-	reserved  int64   // blocks are reserved up to here
+	pages    map[int64]*page
+	unsynced map[int64]struct{} // pages with more than one version
+	sizes    history[int64]
+	reserved int64 // blocks are reserved up to here
 }
 
 func newNode(id uint64, isDir bool, mode uint32) *node {
@@ -67,16 +95,24 @@ func newNode(id uint64, isDir bool, mode uint32) *node {
 		n.entries, n.flash = make(map[string]*node), make(map[string]*node)
 	} else {
 		n.pages, n.unsynced = make(map[int64]*page), make(map[int64]struct{})
+		n.sizes = history[int64]{{is: 0}}
 	}
 	return n
 }
 
-// read fills buf with what is at off and returns how much there is.
-func (n *node) read(buf []byte, off int64) int {
-	if off >= n.size {
+func (n *node) size() int64 {
+	if n.isDir {
 		return 0
 	}
-	buf = buf[:min(int64(len(buf)), n.size-off)]
+	return n.sizes.last()
+}
+
+// read fills buf with what is at off and returns how much there is.
+func (n *node) read(buf []byte, off int64) int {
+	if off >= n.size() {
+		return 0
+	}
+	buf = buf[:min(int64(len(buf)), n.size()-off)]
 	for at := 0; at < len(buf); {
 		no, begin := (off+int64(at))/pageSize, (off+int64(at))%pageSize
 		part := buf[at:min(len(buf), at+int(pageSize-begin))]
@@ -91,15 +127,10 @@ func (n *node) read(buf []byte, off int64) int {
 
 // write writes data at off.
 func (n *node) write(data []byte, off int64) {
-	n.put(data, off)
-	if end := off + int64(len(data)); end > n.size {
-		n.resize(end)
+	if end := off + int64(len(data)); end > n.size() {
+		n.sizes = n.sizes.add(end, nil)
 	}
 	n.mtime = time.Now()
-}
-
-// put changes pages.
-func (n *node) put(data []byte, off int64) {
 	for len(data) > 0 {
 		no, begin := off/pageSize, off%pageSize
 		part := data[:min(int64(len(data)), pageSize-begin)]
@@ -107,7 +138,7 @@ func (n *node) put(data []byte, off int64) {
 		p := n.page(no)
 		copy(v, p.last())
 		copy(v[begin:], part)
-		p.add(v)
+		p.change(v, nil)
 		data, off = data[len(part):], off+int64(len(part))
 	}
 }
@@ -116,35 +147,29 @@ func (n *node) put(data []byte, off int64) {
 func (n *node) page(no int64) *page {
 	p := n.pages[no]
 	if p == nil {
-		p = &page{versions: [][]byte{nil}}
+		p = &page{history: history[[]byte]{{}}}
 		n.pages[no] = p
 	}
 	n.unsynced[no] = struct{}{}
 	return p
 }
 
-// resize notes a new size.
-func (n *node) resize(size int64) {
-	n.size = size
-	if len(n.sizes) == maxVersions {
-		n.sizes = slices.Delete(n.sizes, 0, 1)
-	}
-	n.sizes = append(n.sizes, size)
+func (p *page) change(v []byte, by *op) {
+	p.dirty = true
+	p.history = p.add(v, by)
 }
 
 // truncate sets the size. What is beyond it is zeros from now on.
-func (n *node) truncate(size int64) {
-	if size < n.size {
-		n.zero(size, n.size)
+func (n *node) truncate(size int64, by *op) {
+	if size < n.size() {
+		n.zero(size, n.size(), by)
 	}
-	if size != n.size {
-		n.resize(size)
-	}
+	n.sizes = n.sizes.add(size, by)
 	n.mtime = time.Now()
 }
 
 // zero makes the bytes from off to end zeros.
-func (n *node) zero(off, end int64) {
+func (n *node) zero(off, end int64, by *op) {
 	for no, p := range n.pages {
 		begin, limit := max(off, no*pageSize), min(end, (no+1)*pageSize)
 		if begin >= limit || p.last() == nil {
@@ -155,7 +180,19 @@ func (n *node) zero(off, end int64) {
 			v = slices.Clone(p.last())
 			clear(v[begin-no*pageSize : limit-no*pageSize])
 		}
-		n.page(no).add(v)
+		n.page(no).change(v, by)
+	}
+}
+
+// extentLanded notes that a change of the file's extent is on flash.
+func (n *node) extentLanded(by *op) {
+	n.sizes = n.sizes.landed(by)
+	for no := range n.unsynced {
+		p := n.pages[no]
+		if p.history = p.landed(by); len(p.history) == 1 {
+			p.dirty = false
+			delete(n.unsynced, no)
+		}
 	}
 }
 
@@ -166,13 +203,13 @@ func (n *node) sync() {
 		if !p.dirty {
 			continue // A sync of it has failed; see failSync.
 		}
-		p.versions, p.dirty = [][]byte{p.last()}, false
+		p.history, p.dirty = history[[]byte]{{is: p.last()}}, false
 		delete(n.unsynced, no)
 		if p.last() == nil {
 			delete(n.pages, no)
 		}
 	}
-	n.flashSize, n.sizes = n.size, nil
+	n.sizes = history[int64]{{is: n.size()}}
 }
 
 // failSync is a sync that fails: the pages count as written from now on, and no
@@ -181,16 +218,6 @@ func (n *node) failSync() {
 	for no := range n.unsynced {
 		n.pages[no].dirty = false
 	}
-}
-
-// isDirty reports whether a sync would put something on flash.
-func (n *node) isDirty() bool {
-	for no := range n.unsynced {
-		if n.pages[no].dirty {
-			return true
-		}
-	}
-	return len(n.sizes) > 0
 }
 
 // blocks returns how many sectors the file occupies.

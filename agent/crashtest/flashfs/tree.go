@@ -1,6 +1,9 @@
 package flashfs
 
-import "syscall"
+import (
+	"slices"
+	"syscall"
+)
 
 // Model says what a sync puts on flash beside what it must.
 type Model string
@@ -8,8 +11,12 @@ type Model string
 // The models; see the package's documentation.
 const (
 	Journal Model = "journal"
+	Log     Model = "log"
 	Strict  Model = "strict"
 )
+
+// Models returns all models.
+func Models() []Model { return []Model{Journal, Log, Strict} }
 
 // tree is a whole file system. It is guarded by the mutex of its server.
 type tree struct {
@@ -17,8 +24,8 @@ type tree struct {
 	root   *node
 	nodes  map[uint64]*node
 	nextID uint64
-	// ops are the changes of directories that are not on flash, in order; lastOp
-	// is the number of the last one that was made.
+	// ops are the changes that are not on flash, of directories and of the extent
+	// of files, in order; lastOp is the number of the last one that was made.
 	ops    []*op
 	lastOp uint64
 }
@@ -51,20 +58,45 @@ type entry struct {
 	to *node
 }
 
-// op is one change of directories, which is made wholly or not at all.
+// op is one change, which is made wholly or not at all: of directories, or of the
+// extent of a file, which is its size and where it has holes.
 type op struct {
 	no      uint64
+	file    *node // whose extent changes; nil for a change of directories
 	entries []entry
 	synced  map[*node]bool // directories that were synced since
 }
 
-// touches reports whether both are about the same name.
+// touches reports whether both are about the same name or file.
 func (o *op) touches(other *op) bool {
+	if o.file != nil && o.file == other.file {
+		return true
+	}
 	for i := range o.entries {
 		for j := range other.entries {
 			if o.entries[i].slot == other.entries[j].slot {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// isIn reports whether it changes a name in the directory.
+func (o *op) isIn(dir *node) bool {
+	for i := range o.entries {
+		if o.entries[i].dir == dir {
+			return true
+		}
+	}
+	return false
+}
+
+// names reports whether it gives the node a name.
+func (o *op) names(n *node) bool {
+	for i := range o.entries {
+		if o.entries[i].to == n {
+			return true
 		}
 	}
 	return false
@@ -77,11 +109,14 @@ func (o *op) isSynced() bool {
 			return false
 		}
 	}
-	return true
+	return len(o.entries) > 0
 }
 
 // land puts the change on flash.
 func (o *op) land() {
+	if o.file != nil {
+		o.file.extentLanded(o)
+	}
 	for _, e := range o.entries {
 		if e.to == nil {
 			delete(e.dir.flash, e.name)
@@ -103,6 +138,22 @@ func (t *tree) change(entries ...entry) {
 		}
 		e.dir.entries[e.name] = e.to
 		e.to.parent, e.to.name, e.to.lastOp = e.dir, e.name, t.lastOp
+	}
+}
+
+// extent notes a change of the extent of a file, which the caller makes.
+func (t *tree) extent(n *node) *op {
+	t.lastOp++
+	o := &op{no: t.lastOp, file: n}
+	t.ops = append(t.ops, o)
+	n.lastOp = t.lastOp
+	return o
+}
+
+// setSize changes the size of a file otherwise than by writing behind its end.
+func (t *tree) setSize(n *node, size int64) {
+	if size != n.size() {
+		n.truncate(size, t.extent(n))
 	}
 }
 
@@ -159,17 +210,53 @@ func (t *tree) rename(dir *node, name string, toDir *node, toName string) syscal
 
 // sync syncs a file or directory.
 func (t *tree) sync(n *node) {
-	if !n.isDir {
-		n.sync()
-	}
 	switch t.model {
+	case Journal:
+		t.landUpTo(n.lastOp)
+	case Log:
+		t.landOf(n)
 	case Strict:
 		if n.isDir {
 			t.syncStrict(n)
+		} else {
+			t.landWith(func(o *op) bool { return o.file == n })
 		}
-	default:
-		t.landUpTo(n.lastOp)
 	}
+	if !n.isDir {
+		n.sync()
+	}
+}
+
+// landOf puts on flash what a file or directory needs to be found: its names, and
+// of a directory the names in it.
+func (t *tree) landOf(n *node) {
+	t.landWith(func(o *op) bool {
+		for up := n; up != nil; up = up.parent {
+			if o.names(up) {
+				return true
+			}
+		}
+		return o.file == n || n.isDir && o.isIn(n)
+	})
+}
+
+// landWith puts the chosen changes on flash, and the earlier ones of the same
+// names and files.
+func (t *tree) landWith(chosen func(*op) bool) {
+	var landing, rest []*op
+	for i := len(t.ops) - 1; i >= 0; i-- {
+		if o := t.ops[i]; chosen(o) || touchesAny(o, landing) {
+			landing = append(landing, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	slices.Reverse(landing)
+	slices.Reverse(rest)
+	for _, o := range landing {
+		o.land()
+	}
+	t.ops = rest
 }
 
 // landUpTo puts all changes up to that number on flash.
@@ -184,10 +271,8 @@ func (t *tree) landUpTo(no uint64) {
 func (t *tree) syncStrict(dir *node) {
 	var rest []*op
 	for _, o := range t.ops {
-		for i := range o.entries {
-			if o.entries[i].dir == dir {
-				o.synced[dir] = true
-			}
+		if o.isIn(dir) {
+			o.synced[dir] = true
 		}
 		if o.isSynced() && !touchesAny(o, rest) {
 			o.land()
