@@ -117,19 +117,6 @@ func forgetTable(path string, table uint64, named map[uint64]bool) error {
 	return errors.Join(os.Rename(temp, path), syncDir(filepath.Dir(path)))
 }
 
-// writeSynced writes a file and puts its content on flash.
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
 // removeUnfinished removes tables that the MANIFEST does not name and that
 // cannot be read: the process ended while they were being written. The memtable
 // that they are made of goes only when they are done and named.
