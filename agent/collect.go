@@ -9,6 +9,7 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/device"
 	"github.com/kapetan-io/querator-edge/agent/metrics"
 	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/uplink"
 )
 
 // otherQueues is the label of all queues that have no series of their own. No
@@ -24,6 +25,7 @@ func (a *Agent) collect(ctx context.Context, p *metrics.Page) {
 	defer cancel()
 	a.collectProcess(p)
 	a.collectStorages(p)
+	a.collectUplink(ctx, p)
 	list, all, rest, err := a.collector.collect(ctx)
 	if err != nil {
 		p.Set(metrics.Healthy, 0)
@@ -51,6 +53,23 @@ func (a *Agent) collectProcess(p *metrics.Page) {
 	p.Set(metrics.ClockTrusted, truth(a.clock.Trusted()))
 	p.Set(metrics.ClockSynchronised, truth(device.Synchronised()))
 	p.Set(metrics.DeviceWritten, float64(deviceWritten()))
+}
+
+// collectUplink writes what the uplink does, if there is one.
+func (a *Agent) collectUplink(ctx context.Context, p *metrics.Page) {
+	if a.uplink == nil {
+		return
+	}
+	s := a.uplink.Status(ctx)
+	p.Set(metrics.UplinkConnected, truth(s.State == uplink.StateConnected))
+	p.Set(metrics.UplinkPending, float64(s.Pending))
+	p.Set(metrics.UplinkOldest, s.Oldest.Seconds())
+	p.Set(metrics.UplinkBytes, float64(s.Bytes))
+	p.Set(metrics.UplinkDelivered, float64(s.Delivered))
+	p.Set(metrics.UplinkResent, float64(s.Resent))
+	p.Set(metrics.UplinkLost, float64(s.Lost))
+	p.Set(metrics.UplinkNetwork, float64(s.BytesOut), "out")
+	p.Set(metrics.UplinkNetwork, float64(s.BytesIn), "in")
 }
 
 // collectStorages writes what the file systems have.

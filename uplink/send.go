@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -154,6 +155,8 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 	}
 	if len(all) > 1 {
 		p.careful = p.cfg.Window // A stream that was full may have room in the middle of the next one.
+	}
+	if slices.ContainsFunc(receipts[good+1:], func(r hub.Receipt) bool { return r.Err == nil || !r.Known }) {
 		g.doubt = &doubt{after: g.tail, refused: receipts[good].Known, at: p.now()}
 	}
 	return receipts[good].Err

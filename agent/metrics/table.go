@@ -77,6 +77,15 @@ const (
 	Refused
 	Holders
 
+	UplinkConnected
+	UplinkPending
+	UplinkOldest
+	UplinkBytes
+	UplinkDelivered
+	UplinkResent
+	UplinkLost
+	UplinkNetwork
+
 	families
 )
 
@@ -149,6 +158,15 @@ var table = [families]about{
 	RequestsTotal:   {"http_requests_total", counter, []string{"path", "code"}, "Requests answered since the agent started."},
 	Refused:         {"querator_refused_total", counter, []string{"operation"}, "Calls that the access rules refused since the agent started: produce, consume, read, admin."},
 	Holders:         {"querator_lease_holders", gauge, nil, "Processes that hold, or held, leases which end with them."},
+
+	UplinkConnected: {"querator_uplink_connected", gauge, nil, "1 if the uplink has a connection, else 0; the uplink's families are there only if one is configured."},
+	UplinkPending:   {"querator_uplink_pending_events", gauge, nil, "Events that wait to be delivered."},
+	UplinkOldest:    {"querator_uplink_oldest_seconds", gauge, nil, "Age of the oldest of them, while the device ran."},
+	UplinkBytes:     {"querator_uplink_outbox_bytes", gauge, nil, "Bytes that are occupied on flash for the sake of events alone."},
+	UplinkDelivered: {"querator_uplink_delivered_total", counter, nil, "Events that the server acknowledged since the agent started."},
+	UplinkResent:    {"querator_uplink_resent_total", counter, nil, "Those of them that it had acknowledged before, and lost."},
+	UplinkLost:      {"querator_uplink_lost_total", counter, nil, "Events that were given up and reported in gap events, since the agent started."},
+	UplinkNetwork:   {"querator_uplink_network_bytes_total", counter, []string{"direction"}, "Bytes on the network since the agent started: out, in."},
 }
 
 // Document returns docs/metrics.md.

@@ -58,7 +58,11 @@ func (e *env) look(ctx context.Context) (*sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sample{Status: s, at: time.Now()}, nil
+	found := &sample{Status: s, at: time.Now()}
+	if up, err := e.client().Uplink(ctx); err == nil { // An older agent has none; the rest is worth showing.
+		found.uplink = up
+	}
+	return found, nil
 }
 
 // statusTable shows a sample; before, if not nil, is what the rates are counted from.
@@ -74,6 +78,9 @@ func statusTable(t *columns, now, before *sample) {
 		t.row("storage", storageName(&s.Storages[i])+": "+storageText(s.Storages[i]))
 	}
 	t.row("flash", flashText(s, &all))
+	if now.uplink != nil && now.uplink.State != "off" {
+		t.row("uplink", uplinkText(now.uplink))
+	}
 	if all.known {
 		t.row("rates", fmt.Sprintf("%s items in and %s completed a second, %s/s written", rateText(all.in, true), rateText(all.done, true), bytesText(int64(all.written))))
 	}

@@ -82,6 +82,15 @@ func uplinkTable(t *columns, s *client.UplinkStatus) {
 		bytesText(s.DayBytes), bytesText(s.MonthBytes)))
 }
 
+// uplinkText is the state in one line.
+func uplinkText(s *client.UplinkStatus) string {
+	text := fmt.Sprintf("%s for %s, %d event(s) delivered, %d wait", s.State, durationText(s.Since), s.Delivered, s.Pending)
+	if s.Pending > 0 {
+		text += ", the oldest for " + durationText(s.Oldest)
+	}
+	return text
+}
+
 // controlUplink has the agent do something with its uplink.
 func (e *env) controlUplink(ctx context.Context, action string) (*client.UplinkStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout+5*time.Second)

@@ -11,7 +11,8 @@ import (
 // sample is the state of the agent at a moment of this process's clock.
 type sample struct {
 	*client.Status
-	at time.Time
+	uplink *client.UplinkStatus // nil if it is not known
+	at     time.Time
 }
 
 // rates are what happened in a second, between two samples.

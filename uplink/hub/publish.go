@@ -64,8 +64,7 @@ func Size(m *nats.Msg) int {
 }
 
 // Window publishes messages one after the other and returns a receipt for each, when all have come or none is
-// to be waited for: after timeout, and at once if the server forbids the subject or is gone. It stops waiting at
-// the first error, since what comes after it is no longer in order.
+// to be waited for: after timeout, and at once if the server forbids the subject or is gone.
 func (c *Conn) Window(ctx context.Context, all []*nats.Msg, timeout time.Duration) []Receipt {
 	receipts := make([]Receipt, len(all))
 	first := c.next + 1
@@ -165,12 +164,10 @@ func (c *Conn) await(ctx context.Context, receipts []Receipt, first uint64, time
 			if i >= uint64(len(receipts)) || receipts[i].Known {
 				continue
 			}
+			// Also after a refusal: what becomes of the messages behind it must be known before more is sent.
 			receipts[i] = parseReceipt(m)
 			missing--
-			if receipts[i].Err == nil {
-				continue
-			}
-			err = fmt.Errorf("%w: an earlier message was refused", ErrNoReply)
+			continue
 		case err = <-c.denied:
 			switch {
 			case !c.hears(err):
