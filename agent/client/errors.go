@@ -98,7 +98,7 @@ func kindOf(code int, message string) error {
 // isFull reports whether an answer with code 454 says that there is no room for items. It has to know the message of
 // every error of kind queue.ErrFull; a test of the command line enumerates them.
 func isFull(message string) bool {
-	for _, begin := range []string{"the disk is full", "the memory store is full", "queue is full", "too many "} {
+	for _, begin := range []string{"the disk is full", "the memory store is full", "queue is full", "outbox is full", "too many "} {
 		if strings.HasPrefix(message, begin) {
 			return true
 		}
