@@ -109,13 +109,16 @@ func (p *partition) HeldForEvents() int64 {
 			continue
 		}
 		switch {
-		case s.writer != nil:
-			bytes += s.writer.usedBytes()
+		case s.writer != nil: // What is reserved beyond is given back soon.
+			bytes += s.writer.filled()
 		case s.isBusy():
-			bytes += s.before
+			bytes += s.filled
 		default:
 			bytes += s.bytes
 		}
 	}
 	return bytes
 }
+
+// filled returns how much of the tail's files is written.
+func (t *tail) filled() int64 { return t.memEnd + t.valueEnd }

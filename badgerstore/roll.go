@@ -291,7 +291,7 @@ func (p *partition) seal(s *segment, closing bool) {
 		return
 	}
 	p.takeCost(t)
-	s.writer, s.busy, s.before = nil, make(chan struct{}), t.usedBytes()
+	s.writer, s.busy, s.before, s.filled = nil, make(chan struct{}), t.usedBytes(), t.filled()
 	busy := s.busy
 	p.background.Go(func() {
 		defer close(busy)

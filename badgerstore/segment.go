@@ -27,6 +27,7 @@ type segment struct {
 	// Until then the owner goes by before, which is what it was when it was
 	// written last.
 	bytes, before int64
+	filled        int64 // what of before was written, not only reserved
 
 	mayEnd bool   // it may end in commits that never got to flash
 	torn   bool   // it ended in something that cannot be read

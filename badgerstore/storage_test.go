@@ -20,12 +20,19 @@ func TestWrongClock(t *testing.T) {
 	queuetest.RunWrongClock(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
 }
 
+func TestOutbox(t *testing.T) {
+	queuetest.RunOutbox(t, func(t testing.TB) queuetest.Harness { return smallHarness(t.TempDir(), 100<<10) })
+}
+
 // harness opens the stores in dir.
-func harness(dir string) queuetest.Harness {
+func harness(dir string) queuetest.Harness { return smallHarness(dir, 0) }
+
+// smallHarness has segments of so many bytes.
+func smallHarness(dir string, segment int64) queuetest.Harness {
 	var s *badgerstore.Storage
 	return queuetest.Harness{
 		Open: func(t testing.TB, boot string) queuetest.Stores {
-			o := badgerstore.Options{Dir: dir, Boot: boot, Events: badgerstore.Events{
+			o := badgerstore.Options{Dir: dir, Boot: boot, SegmentBytes: segment, Events: badgerstore.Events{
 				Failed: func(dir string, err error) { t.Errorf("in the background, %s: %v", dir, err) },
 			}}
 			var err error
@@ -44,7 +51,7 @@ func harness(dir string) queuetest.Harness {
 			to := filepath.Join(t.TempDir(), "copy")
 			badgerstore.WaitForBackground(s) // A copy that takes time is a state that never was.
 			copyDir(t, dir, to)
-			return harness(to)
+			return smallHarness(to, segment)
 		},
 	}
 }

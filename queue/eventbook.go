@@ -84,7 +84,7 @@ const (
 	// A run ends before it has more than these, or than a part runShare of all
 	// that is held, whichever is more; or when it is runTime old.
 	runEvents = 4096
-	runBytes  = 1 << 20
+	runBytes  = 128 << 10
 	runShare  = 256
 	runTime   = int64(3600e9)
 	// runSpans bounds the spans that the items of a run lie in, but for what one

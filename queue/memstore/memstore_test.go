@@ -26,3 +26,5 @@ var _ queue.MetaStore = (*memstore.Meta)(nil)
 func TestEngine(t *testing.T) { queuetest.RunEngine(t, harness) }
 
 func TestWrongClock(t *testing.T) { queuetest.RunWrongClock(t, harness) }
+
+func TestOutbox(t *testing.T) { queuetest.RunOutbox(t, harness) }
