@@ -44,6 +44,9 @@ func randomState(r *rand.Rand) *queue.State {
 	for range r.IntN(5) {
 		s.Origins = append(s.Origins, queue.Origin{From: queue.Tag(randomBytes(r, queue.TagSize)), Seqs: someSeqs(r)})
 	}
+	if r.IntN(2) == 0 {
+		s.Events = randomBook(r)
+	}
 	s.Restore()
 	return s
 }

@@ -71,6 +71,25 @@
 // blocks of a commit too large for one transaction of Badger's are written in
 // several; a block means nothing before the record that follows it.
 //
+// # Events
+//
+// What a deliverer of events is to learn of a commit stands in its record: the
+// number of the first event, and for each the item's sequence number, why it is
+// gone and its attempts (eventcodec.go). Nothing else is written for an event:
+// when it happened is when the commit was made, what the item was is read from
+// its block. So a segment stays until none of its items is alive, and neither the
+// records nor the blocks in it are needed for an event that can still be read.
+// The checkpoint knows which segments these are: it holds the events as runs of
+// hundreds, each with the segment and the number of the record that it begins in,
+// and the segments of its items (queue.EventBook). Events are found by walking the
+// records from there on, or from where the last call ended.
+//
+// Events that are given up leave a gap in a commit of its own, and their segments
+// go. Records of events that are lost with a damaged file become a gap when they
+// are read; items that are lost cost what the event says of them, not the event.
+// An older state that damage leads back to may number events again that were
+// delivered: they are told apart by their epoch, which is new at each opening.
+//
 // # Durability
 //
 // Badger runs with SyncWrites off, and this package syncs by itself, by fdatasync
@@ -145,4 +164,10 @@
 // # Format versions
 //
 //	1  the first
+//	2  records and checkpoints of version 2, with events
+//
+// The header of a segment and the file FORMAT name the version that what they
+// stand for asks for: a store that never had an event is of format 1 and can be
+// used by older programs, and becomes one of format 2 just before its first event
+// is written. An older program refuses it as a whole then.
 package badgerstore

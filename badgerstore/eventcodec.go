@@ -124,7 +124,10 @@ func appendMore(dst []byte, c *queue.Commit, parts byte, allowance *int) []byte 
 }
 
 func (r *reader) more(c *queue.Commit, parts byte, allowance *int) {
-	if parts&^byte(moreKnown) != 0 {
+	if parts == 0 {
+		return
+	}
+	if parts&^byte(moreKnown) != 0 || parts == moreUntrusted {
 		r.fail()
 	}
 	c.At.Untrusted = parts&moreUntrusted != 0
@@ -136,7 +139,9 @@ func (r *reader) more(c *queue.Commit, parts byte, allowance *int) {
 		c.Marks = &m
 	}
 	if parts&moreGaps != 0 {
-		c.Gaps = r.gaps()
+		if c.Gaps = r.gaps(); c.Gaps == nil {
+			r.fail()
+		}
 	}
 }
 

@@ -166,7 +166,9 @@ func decodeRecord(value []byte) (record, error) {
 	c.At.Wall, c.At.Mono = r.varint(), r.varint()
 	parts, more := r.byte(), byte(0)
 	if version == recordVersion2 {
-		more = r.byte()
+		if more = r.byte(); more == 0 {
+			r.fail()
+		}
 	}
 	c.Sync = parts&recordSync != 0
 	if parts&recordAdded != 0 {

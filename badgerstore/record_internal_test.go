@@ -111,6 +111,14 @@ func randomCommit(r *rand.Rand) *queue.Commit {
 	if r.IntN(3) == 0 {
 		c.Origin = &queue.Origin{From: queue.Tag(randomBytes(r, queue.TagSize)), Seqs: someSeqs(r)}
 	}
+	if r.IntN(2) == 0 {
+		c.Events = randomEvents(r)
+		c.At.Untrusted = r.IntN(2) == 0
+	}
+	if r.IntN(3) == 0 {
+		c.Marks = &queue.EventMarks{Delivered: someUint64(r), Fence: someUint64(r), Released: someUint64(r), Dropped: someUint64(r)}
+	}
+	c.Gaps = randomGaps(r)
 	return c
 }
 
@@ -223,6 +231,15 @@ func exampleRecords() map[string][]byte {
 			Origin:    &queue.Origin{From: testTag, Seqs: []uint64{9, 5, 7}},
 			Totals:    typicalTotals(), Sync: true,
 		}, 0, math.MaxUint64),
+		"record-events": appendRecord(nil, &queue.Commit{
+			At: queue.Instant{Wall: 1000, Mono: 50, Untrusted: true}, Removed: []uint64{1<<queue.SpanBits + 2, 1<<queue.SpanBits + 3},
+			Events: &queue.EventBatch{Epoch: 1, First: 7, Bytes: 300, Groups: []queue.EventGroup{
+				{Type: queue.EventCompleted, Attempts: 1, Seqs: []uint64{1<<queue.SpanBits + 2, 1<<queue.SpanBits + 3}}}},
+			Marks: &queue.EventMarks{Delivered: 5, Fence: 300, Released: 4, Dropped: 2},
+			Gaps: []queue.Gap{{First: 3, Last: 4, Completed: 2, Bytes: 90, Reason: queue.GapFull,
+				At: queue.Instant{Wall: 900, Mono: 40}, Boot: "b", Epoch: 2}},
+			Totals: queue.Totals{Cursor: 1<<queue.SpanBits + 4, Ledger: queue.Ledger{Completed: 2}},
+		}, 5, 4),
 	}
 	for name, c := range typicalCommits() {
 		records[name] = appendRecord(nil, &c.commit, 12_345, 12_344)
