@@ -73,6 +73,12 @@ func (s *session) reported() string {
 
 func openSession(t testing.TB, dir string) *session {
 	t.Helper()
+	return openForwarding(t, dir, nil)
+}
+
+// openForwarding opens a session with events, unless outbox is nil.
+func openForwarding(t testing.TB, dir string, outbox *queue.OutboxOptions) *session {
+	t.Helper()
 	s := &session{t: t}
 	o := badgerstore.Options{Dir: dir, Boot: queue.SystemClock(nil).Boot(), Events: badgerstore.Events{
 		SetAside: func(from, to, reason string) {
@@ -92,8 +98,11 @@ func openSession(t testing.TB, dir string) *session {
 		t.Fatal(err)
 	}
 	s.svc, err = queue.Open(context.Background(), queue.Config{
-		Meta: s.meta, Storages: []queue.NamedStorage{{Name: "default", Storage: s.storage, Affinity: 1}},
+		Meta: s.meta, Storages: []queue.NamedStorage{{Name: "default", Storage: s.storage, Affinity: 1}}, Outbox: outbox,
 		Events: queue.Events{
+			EventsLost: func(q string, p int, g queue.Gap) {
+				s.report("lost events %d to %d of %s/%d: %s", g.First, g.Last, q, p, g.Reason)
+			},
 			PartitionFailed: func(q string, p int, err error) { t.Errorf("partition %s/%d failed: %v", q, p, err) },
 			Quarantined: func(q queue.Quarantine) {
 				s.report("quarantined %d of %s/%d: %v", q.Items, q.Queue, q.Partition, q.Err)

@@ -17,12 +17,15 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-const goldenDir = "testdata/store-v1"
+const (
+	goldenDir      = "testdata/store-v1"
+	goldenEventDir = "testdata/store-v2" // the same with events
+)
 
 // writeGolden makes the store that every later version has to open: two
 // segments, values in the log and in the table, leased, scheduled and completed
 // items.
-func writeGolden(t *testing.T) {
+func writeGolden(t *testing.T, goldenDir string, outbox *queue.OutboxOptions) {
 	t.Helper()
 	dir := t.TempDir()
 	must := func(err error) {
@@ -32,7 +35,7 @@ func writeGolden(t *testing.T) {
 		}
 	}
 	for round := range 2 {
-		s := openSession(t, dir)
+		s := openForwarding(t, dir, outbox)
 		ctx := context.Background()
 		if round == 0 {
 			must(s.svc.Create(ctx, queue.Info{Name: "readings", Reference: "golden", LeaseTimeout: time.Hour,
@@ -57,7 +60,7 @@ func writeGolden(t *testing.T) {
 	}
 	must(os.RemoveAll(goldenDir))
 	must(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == "DISCARD" || d.Name() == "LOCK" {
+		if err != nil || d.IsDir() || d.Name() == "DISCARD" || d.Name() == "LOCK" || d.Name() == "BALLAST" {
 			return err
 		}
 		rel, err := filepath.Rel(dir, path)
@@ -76,7 +79,7 @@ func writeGolden(t *testing.T) {
 // TestGoldenStore opens a store that the first version wrote.
 func TestGoldenStore(t *testing.T) {
 	if flag.Lookup("golden").Value.String() == "true" {
-		writeGolden(t)
+		writeGolden(t, goldenDir, nil)
 	}
 	dir := t.TempDir()
 	copyDir(t, goldenDir, dir)
