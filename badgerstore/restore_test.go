@@ -455,6 +455,46 @@ func TestBackupGivesWay(t *testing.T) {
 	begin().End()
 }
 
+// Pieces of nothing but small values, of many commits, are written in transactions that are not too large.
+func TestRestoreOfSmallCommits(t *testing.T) {
+	d := newDriver(t, badgerstore.Options{})
+	d.lazy = true
+	for i := range 5000 {
+		d.produce([]queue.Item{sizedItem(i, 1+i%500)})
+	}
+	b, err := d.ps.(queue.BackupStore).BeginBackup(nil)
+	d.must(err)
+	key := queue.PartitionKey{Queue: "other", Tag: queue.Tag{5}}
+	r, err := d.s.RestorePartition(key, b.Head(), map[queue.Tag]queue.Tag{testTag: key.Tag})
+	d.must(err)
+	for {
+		piece, err := b.Next(256 << 10)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		d.must(err)
+		if piece != nil {
+			d.must(r.Write(piece))
+		}
+	}
+	b.End()
+	d.must(r.Finish())
+	d.must(r.Install())
+	ps, err := d.s.OpenPartition(key)
+	d.must(err)
+	if held := ps.State().Held(); held != 5000 {
+		t.Errorf("%d items are held", held)
+	}
+	items, _, err := ps.Read(0, 5000, 1<<30)
+	d.must(err)
+	for i := range items {
+		if len(items) != 5000 || string(items[i].Payload) != string(sizedItem(i, 1+i%500).Payload) {
+			t.Fatalf("item %d of %d is another", i, len(items))
+		}
+	}
+	d.must(ps.Close())
+}
+
 // Items that move between queues all the time are in each back-up once.
 func TestBackupWhileItemsMove(t *testing.T) {
 	d := startDevice(t, t.TempDir())

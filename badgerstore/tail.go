@@ -276,7 +276,7 @@ func (t *tail) batch(entries []entry) int {
 	const nodeSize = 96
 	limit := t.mem * 15 / 100
 	count := int(limit/nodeSize) - 2
-	var size int64
+	size := int64(len("!badger!txn") + 10) // The end of the transaction.
 	for i, e := range entries {
 		value := len(e.value)
 		if value >= t.threshold {
