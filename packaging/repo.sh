@@ -11,7 +11,7 @@ if (($# < 2)); then
   echo "usage: KEY=ID $0 DIR PACKAGE.deb..." >&2
   exit 2
 fi
-: "${KEY:?the key of gpg that signs, such as its fingerprint; make one with: gpg --quick-gen-key NAME ed25519 sign}"
+: "${KEY:?the key of gpg that signs, such as its fingerprint; make one with: gpg --quiet --quick-gen-key NAME ed25519 sign}"
 dir=$1
 shift
 mkdir -p "$dir/pool/main/q/querator"
@@ -29,7 +29,7 @@ apt-ftparchive -o APT::FTPArchive::Release::Origin=Querator -o APT::FTPArchive::
   -o APT::FTPArchive::Release::Codename=stable -o APT::FTPArchive::Release::Components=main \
   -o APT::FTPArchive::Release::Architectures="amd64 arm64 armhf" release dists/stable >Release
 mv Release dists/stable/Release
-gpg --batch --yes --local-user "$KEY" --clearsign -o dists/stable/InRelease dists/stable/Release
-gpg --batch --yes --local-user "$KEY" -abs -o dists/stable/Release.gpg dists/stable/Release
-gpg --batch --yes --export -o querator-archive-keyring.gpg "$KEY"
+gpg --batch --quiet --yes --local-user "$KEY" --clearsign -o dists/stable/InRelease dists/stable/Release
+gpg --batch --quiet --yes --local-user "$KEY" -abs -o dists/stable/Release.gpg dists/stable/Release
+gpg --batch --quiet --yes --export -o querator-archive-keyring.gpg "$KEY"
 echo "$dir: $(find pool -name '*.deb' | wc -l) packages, signed with $KEY"
