@@ -53,7 +53,7 @@ deb: ## dist/querator_*.deb for amd64, arm64 and armhf (ARMv6), the same bytes e
 repo: ## dist/repo, an apt repository of the packages in dist; signed with KEY
 	packaging/repo.sh dist/repo dist/*.deb
 
-package-test: ## all tests of the packages, in containers and in a whole arm64 machine; root, on Debian, 20 minutes
+package-test: ## all tests of the packages, in a container and under emulation; root, on Debian
 	packaging/test/all.sh
 
 powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each; as root, with FUSE
