@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
 CUTS    ?= 2000
 
-.PHONY: help check test race 386 lint bench compare build fuzz crash powercut uplink-test uplink-chaos deb repo package-test generate clean
+.PHONY: help check test race 386 lint bench compare build fuzz crash powercut uplink-test uplink-chaos deb repo package-test disk generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ package-test: ## all tests of the packages, in a container and under emulation; 
 
 powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each; as root, with FUSE
 	QUERATOR_CUTS=$(CUTS) $(GO) test -count=1 -timeout 10h -v -run 'TestPowerCut$$' ./agent/crashtest
+
+disk: ## an agent on a small ext4 that others fill, for DISK (default 10m); takes root
+	DISK=$${DISK:-10m} .ci/run disk
 
 generate: ## agent/pb from the .proto files; needs protoc
 	.ci/run generate

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -27,9 +28,19 @@ type database struct {
 // openDatabase opens the database in dir, or creates it when dir is empty.
 // Callers have looked into dir with inspect before.
 func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
+	// Badger maps new files before they have blocks. When somebody else has taken
+	// the last ones meanwhile, writing there is a fault, which by itself would end
+	// the process.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
+		r := recover()
+		if fault, ok := r.(interface{ Addr() uintptr }); ok {
+			d, err = nil, &queue.Error{Kind: queue.ErrFull, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir),
+				Err: fmt.Errorf("no block for the mapped address %#x", fault.Addr())}
+			return
+		}
 		// Badger asserts on what it finds in damaged files.
-		if r := recover(); r != nil {
+		if r != nil {
 			d, err = nil, corrupt(nil, "the database %s cannot be opened: %v", dir, r)
 		}
 	}()

@@ -109,6 +109,7 @@ func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
 	}
 	d, err := openDatabase(dir, z, false)
 	if err != nil {
+		_ = os.RemoveAll(dir) // Nothing was written, and the next try makes it anew.
 		return nil, err
 	}
 	t = &tail{database: d, span: span, sizes: z, sources: newSourceTail(maxSegmentSources)}

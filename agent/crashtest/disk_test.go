@@ -1,0 +1,252 @@
+package crashtest_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/client"
+	"github.com/kapetan-io/querator-edge/agent/crashtest"
+)
+
+// ext4Disk makes an ext4 of 24 MB on a loop device and an agent whose data is on
+// it.
+func ext4Disk(t *testing.T) *crashtest.Agent {
+	a := newAgent(t)
+	image := a.Dir + ".img"
+	for _, args := range [][]string{
+		{"truncate", "-s", "24000000", image}, {"mkfs.ext4", "-q", "-m", "0", image}, {"mkdir", a.Dir}, {"mount", "-o", "loop", image, a.Dir},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("this test needs root, mkfs.ext4 and loop devices: %q: %v\n%s", args, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", a.Dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	return a
+}
+
+// diskLoad is one producer and one consumer of numbered items, and what they
+// know of each.
+type diskLoad struct {
+	t *testing.T
+
+	mu                          sync.Mutex
+	next                        uint64
+	acked                       map[uint64]bool // produced, not known to be completed
+	maybe                       map[uint64]bool // the answer to produce or complete was lost
+	done                        map[uint64]bool // completed
+	produced, refused, restarts int
+	hindered                    int // leases and completes that found no room for their record
+}
+
+func (l *diskLoad) count(n *int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*n++
+}
+
+// produce adds one item. It reports whether the agent is there.
+func (l *diskLoad) produce(p *crashtest.Process, r *rand.Rand) bool {
+	l.mu.Lock()
+	n := l.next
+	l.next++
+	l.mu.Unlock()
+	payload := make([]byte, 8+r.IntN(30<<10))
+	binary.BigEndian.PutUint64(payload, n)
+	for i := 8; i+8 <= len(payload); i += 8 {
+		binary.BigEndian.PutUint64(payload[i:], r.Uint64())
+	}
+	err := p.Client.Produce(l.t.Context(), "q", client.ProduceItem{Payload: payload})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var e *client.Error
+	switch {
+	case err == nil:
+		l.acked[n] = true
+		l.produced++
+	case errors.As(err, &e) && e.Code == 454 && e.Message != "" && errors.Is(err, client.ErrFull):
+		l.refused++
+	case errors.Is(err, client.ErrUnavailable):
+		l.maybe[n] = true
+		return false
+	default:
+		l.t.Errorf("produce was refused with %v, want 454 and a reason", err)
+	}
+	return true
+}
+
+// consume leases some items and completes or gives back all of them.
+func (l *diskLoad) consume(p *crashtest.Process, r *rand.Rand) bool {
+	items, err := p.Client.Lease(l.t.Context(), "q", client.LeaseOptions{BatchSize: 1 + r.IntN(10), Wait: 50 * time.Millisecond})
+	switch {
+	case errors.Is(err, client.ErrEmpty):
+		return true
+	case errors.Is(err, client.ErrUnavailable):
+		return false
+	case errors.Is(err, client.ErrFull): // Others have left not even what a lease needs.
+		l.count(&l.hindered)
+		return true
+	case err != nil:
+		l.t.Errorf("lease failed: %v", err)
+		return true
+	}
+	var ids []string
+	l.mu.Lock()
+	for _, it := range items {
+		n := binary.BigEndian.Uint64(it.Payload)
+		if l.done[n] || !l.acked[n] && !l.maybe[n] && n >= l.next {
+			l.t.Errorf("item %d was leased, which was completed or never produced", n)
+		}
+		ids = append(ids, it.ID)
+	}
+	l.mu.Unlock()
+	if r.IntN(8) == 0 {
+		if err := p.Client.Retry(l.t.Context(), "q", items[0].Partition, client.RetryItem{ID: ids[0]}); err != nil &&
+			!errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrFull) {
+			l.t.Errorf("retry failed: %v", err)
+		} else if err == nil {
+			items, ids = items[1:], ids[1:]
+		}
+	}
+	if len(ids) == 0 {
+		return true
+	}
+	err = p.Client.Complete(l.t.Context(), "q", items[0].Partition, ids...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range items {
+		n := binary.BigEndian.Uint64(it.Payload)
+		switch {
+		case err == nil:
+			delete(l.acked, n)
+			delete(l.maybe, n)
+			l.done[n] = true
+		case errors.Is(err, client.ErrUnavailable):
+			delete(l.acked, n)
+			l.maybe[n] = true
+		}
+	}
+	if errors.Is(err, client.ErrFull) {
+		l.hindered++
+	}
+	if err != nil && !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrLeaseLost) && !errors.Is(err, client.ErrFull) {
+		l.t.Errorf("complete failed: %v", err)
+	}
+	return err == nil || !errors.Is(err, client.ErrUnavailable)
+}
+
+// fill takes all of the disk, or some of it, for a while, again and again.
+func fill(dir string, seed uint64, stop <-chan struct{}) {
+	r := rand.New(rand.NewPCG(seed, 7))
+	path := filepath.Join(dir, "other")
+	defer os.Remove(path)
+	for {
+		if f, err := os.Create(path); err == nil {
+			most := 24 << 20
+			if r.IntN(3) == 0 {
+				most = r.IntN(most)
+			}
+			for n := 0; n < most && err == nil; n += 16 << 10 {
+				_, err = f.Write(make([]byte, 16<<10)) // A full disk is what it is for.
+			}
+			f.Close()
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(100+r.IntN(900)) * time.Millisecond):
+		}
+		os.Remove(path)
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(r.IntN(600)) * time.Millisecond):
+		}
+	}
+}
+
+// run loads an agent until the time is over, then kills it if kill is set.
+func (l *diskLoad) run(p *crashtest.Process, r *rand.Rand, long time.Duration, kill bool) {
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for i, step := range []func(*crashtest.Process, *rand.Rand) bool{l.produce, l.produce, l.consume} {
+		own := rand.New(rand.NewPCG(r.Uint64(), uint64(i)))
+		all.Go(func() {
+			for step(p, own) {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	<-time.After(long)
+	if _, err := p.Client.Status(l.t.Context()); err != nil {
+		l.t.Errorf("there is no status on a full disk: %v\n%s", err, p.Stderr())
+	}
+	if kill {
+		p.Kill()
+		l.restarts++
+	}
+	close(stop)
+	all.Wait()
+}
+
+// TestDiskFilledOnExt4 runs an agent on a small disk that somebody else fills and
+// clears at random moments, and kills it in between. QUERATOR_DISK says how long;
+// it takes root.
+func TestDiskFilledOnExt4(t *testing.T) {
+	long, err := time.ParseDuration(os.Getenv("QUERATOR_DISK"))
+	if err != nil {
+		t.Skip("QUERATOR_DISK is not set to a duration; .ci/run disk sets it")
+	}
+	a, r := ext4Disk(t), newRand(t)
+	l := &diskLoad{t: t, acked: map[uint64]bool{}, maybe: map[uint64]bool{}, done: map[uint64]bool{}}
+	p := started(t, a)
+	q := plainQueue("q")
+	q.LeaseTimeout = 2 * time.Second
+	createQueue(t, p, q)
+	stop, filled := make(chan struct{}), make(chan struct{})
+	seed := r.Uint64()
+	go func() { defer close(filled); fill(a.Dir, seed, stop) }()
+	for until := time.Now().Add(long); time.Now().Before(until) && !t.Failed(); {
+		kill := r.IntN(3) == 0
+		l.run(p, r, time.Duration(300+r.IntN(1200))*time.Millisecond, kill)
+		if kill {
+			p = started(t, a) // Also when the disk is full.
+		}
+	}
+	close(stop)
+	<-filled
+	late := time.Now().Add(waitTimeout)
+	for len(l.acked) > 0 && time.Now().Before(late) && !t.Failed() {
+		l.consume(p, r)
+	}
+	if len(l.acked) > 0 {
+		t.Errorf("%d items that were acknowledged cannot be leased", len(l.acked))
+	}
+	audits, err := p.Client.Audit(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range audits {
+		if found.Failure != "" || len(found.Differences) > 0 || found.Ledger.Quarantined > 0 {
+			t.Errorf("the audit found %+v", found)
+		}
+	}
+	t.Logf("%d items produced, %d refused, %d completed, %d kills; %d leases and completes found no room", l.produced, l.refused, len(l.done), l.restarts, l.hindered)
+	if l.produced == 0 || l.refused == 0 {
+		t.Error("the disk was never full, or always")
+	}
+}
