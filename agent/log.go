@@ -101,6 +101,12 @@ func (a *Agent) engineEvents() queue.Events {
 					Msg("dead items wait for a dead queue that is not there; create it, or update the queue without it")
 			}
 		},
+		EventsLost: func(q string, p int, gap queue.Gap) {
+			if _, due := stuck.add(repeatKey(q, p, gap.Reason), int(gap.Events())); due {
+				a.log.Warn().Str("queue", q).Int("partition", p).Uint64("first", gap.First).Uint64("last", gap.Last).
+					Str("reason", gap.Reason).Msg("events that were not delivered are given up; a gap stands for them")
+			}
+		},
 		Rebuilt: func(q string, partitions int, why error) {
 			a.summary.count(&a.summary.rebuilt)
 			a.log.Error().Str("queue", q).Int("partitions", partitions).Err(why).
