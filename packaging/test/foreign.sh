@@ -18,7 +18,8 @@ done
 inside getent passwd querator >/dev/null || fail "there is no user querator"
 passed "installed for $arch: $(inside querator version)"
 for round in 1 2; do
-  inside querator agent --data-dir /tmp/data --socket /tmp/q.sock >"$scratch/out" 2>"$scratch/log" &
+  # Not in a function, whose shell would take the signal in its place.
+  chroot "$root" /usr/bin/querator agent --data-dir /tmp/data --socket /tmp/q.sock >"$scratch/out" 2>"$scratch/log" &
   agent=$!
   until_true 60 "the start of the agent" inside querator --socket /tmp/q.sock queues list
   if [[ $round == 1 ]]; then
