@@ -3,10 +3,12 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -52,9 +54,9 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 	case err == nil:
 	case errors.Is(err, badger.ErrTruncateNeeded):
 		return nil, err
-	case isFull(err):
+	case isErrno(err, syscall.ENOSPC, syscall.EDQUOT):
 		return nil, &queue.Error{Kind: queue.ErrFull, Err: err, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir)}
-	case errors.Is(err, fs.ErrPermission):
+	case isPassing(err):
 		return nil, unavailable(err, "cannot open %s", dir)
 	default:
 		return nil, corrupt(err, "the database %s cannot be opened", dir)
@@ -66,6 +68,21 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 		return nil, corrupt(err, "the database %s is damaged", dir)
 	}
 	return d, nil
+}
+
+// isPassing reports whether err is about the machine and not about the files: with
+// rights, memory or descriptors they can be opened again. EIO is not among them,
+// since a card answers so for a block that it has lost.
+func isPassing(err error) bool {
+	return isErrno(err, syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM)
+}
+
+// isErrno reports whether one of the errors of the system is behind err. Badger
+// keeps only the text of some.
+func isErrno(err error, errnos ...syscall.Errno) bool {
+	return slices.ContainsFunc(errnos, func(errno syscall.Errno) bool {
+		return errors.Is(err, errno) || strings.HasSuffix(err.Error(), ": "+errno.Error())
+	})
 }
 
 // close closes the database. It returns an error instead of waiting for ever

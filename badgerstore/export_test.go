@@ -17,6 +17,7 @@ func WaitForBackground(s *Storage) {
 // is in use.
 func FillDisk(s *Storage, full bool) {
 	s.options.MinFree = 0
+	s.plenty.Store(0) // There was room a moment ago.
 	if full {
 		s.options.MinFree = 1 << 60
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -44,7 +45,8 @@ func (h *Handler) Greet(nc net.Conn) (peer any, refusal []byte) {
 		return p, nil
 	}
 	code, msg := answer(err)
-	if code == http.StatusInternalServerError {
+	// A server that is being closed closes connections that were not greeted yet.
+	if code == http.StatusInternalServerError && !errors.Is(err, net.ErrClosed) {
 		h.logError("", err)
 	}
 	// What the client speaks is not known yet; every client reads JSON errors.
