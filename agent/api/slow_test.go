@@ -51,8 +51,8 @@ func TestClientThatStopsSendingIsAnswered(t *testing.T) {
 func TestClientThatStopsReadingIsCutOff(t *testing.T) {
 	w, conn := slowWorld(t)
 	w.create("q")
-	for range 8 {
-		w.produce("q", strings.Repeat("x", 4_000_000))
+	for range 64 { // Each has to arrive within the timeout.
+		w.produce("q", strings.Repeat("x", 500_000))
 	}
 	const request = "POST /v1/storage/items.list HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n\r\n{\"queue_name\":\"q\"}"
 	if _, err := io.WriteString(conn, request); err != nil {
