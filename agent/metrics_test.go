@@ -69,7 +69,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Errorf("%d series for one queue and three calls", n)
 	}
 	p := r.page()
-	text, err := os.ReadFile("../docs/metrics.md")
+	text, err := os.ReadFile("metrics/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}

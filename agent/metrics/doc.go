@@ -5,7 +5,7 @@
 //
 // A Family is one name with its type, its help and the names of its labels.
 // table.go lists all of them, in the order in which they are written;
-// docs/metrics.md is made of it. There is no way to write a name that is not in
+// agent/metrics/metrics.md is made of it. There is no way to write a name that is not in
 // the table, so the document cannot be behind the program.
 //
 // # The number of series

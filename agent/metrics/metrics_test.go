@@ -12,9 +12,9 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/metrics"
 )
 
-var update = flag.Bool("update", false, "write docs/metrics.md")
+var update = flag.Bool("update", false, "write agent/metrics/metrics.md")
 
-const document = "../../docs/metrics.md"
+const document = "metrics.md"
 
 func TestDocument(t *testing.T) {
 	if *update {
@@ -27,7 +27,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(text) != metrics.Document() {
-		t.Errorf("docs/metrics.md differs from the table; make it with: go test ./agent/metrics -update")
+		t.Errorf("agent/metrics/metrics.md differs from the table; make it with: go test ./agent/metrics -update")
 	}
 	names := map[string]bool{}
 	for line := range strings.Lines(metrics.Document()) {

@@ -169,7 +169,7 @@ var table = [families]about{
 	UplinkNetwork:   {"querator_uplink_network_bytes_total", counter, []string{"direction"}, "Bytes on the network since the agent started: out, in."},
 }
 
-// Document returns docs/metrics.md.
+// Document returns agent/metrics/metrics.md.
 func Document() string {
 	var b strings.Builder
 	b.WriteString(documentHead)
