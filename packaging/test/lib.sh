@@ -4,7 +4,7 @@ set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 readonly top
 readonly cache=${QUERATOR_TEST_CACHE:-/var/cache/querator-test} # Debian trees; safe to remove
-scratch=$(mktemp -d /var/tmp/querator-test.XXXXXX)
+scratch=$(mktemp -d -p /var/tmp)
 readonly scratch
 # shellcheck disable=SC2034
 readonly suite=bookworm
