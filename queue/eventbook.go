@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -221,7 +222,7 @@ func (s *State) AddGap(g Gap) {
 	b := s.eventBook()
 	b.dropRuns(func(r *EventRun) bool { return r.First >= g.First && r.Last() <= g.Last })
 	b.Gaps = slices.DeleteFunc(b.Gaps, func(o Gap) bool { return o.First >= g.First && o.Last <= g.Last || o.Last == g.Last })
-	i, _ := slices.BinarySearchFunc(b.Gaps, g, func(o, g Gap) int { return compareUint64(o.First, g.First) })
+	i, _ := slices.BinarySearchFunc(b.Gaps, g, func(o, g Gap) int { return cmp.Compare(o.First, g.First) })
 	b.Gaps = slices.Insert(b.Gaps, i, g)
 }
 
@@ -339,14 +340,4 @@ func (b *EventBook) pending() (events uint64, gaps int) {
 		}
 	}
 	return events, gaps
-}
-
-func compareUint64(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

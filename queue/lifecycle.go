@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"slices"
@@ -147,21 +148,11 @@ func (g *group) collectDue(h *deadlines, now int64, mono bool) {
 	// Those of one moment keep the order in which they were produced.
 	slices.SortStableFunc(d.due[from:], func(a, b uint64) int {
 		x, y := p.st.Scheduled[a], p.st.Scheduled[b]
-		if c := compareInt64(x.Due, y.Due); c != 0 {
+		if c := cmp.Compare(x.Due, y.Due); c != 0 {
 			return c
 		}
-		return compareInt64(int64(a), int64(b))
+		return cmp.Compare(a, b)
 	})
-}
-
-func compareInt64(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // applyDuty does what is due.

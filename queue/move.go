@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -139,7 +140,7 @@ func (p *partition) movingBatch() []Lease {
 			all = append(all, *l)
 		}
 	}
-	slices.SortFunc(all, func(a, b Lease) int { return compareInt64(int64(a.Seq), int64(b.Seq)) })
+	slices.SortFunc(all, func(a, b Lease) int { return cmp.Compare(a.Seq, b.Seq) })
 	var bytes int64
 	batch := all[:0]
 	for i := range all {

@@ -43,6 +43,7 @@ type QueueHead struct {
 	MaxItems      int64            `json:"max_items,omitempty"`
 	MaxBytes      int64            `json:"max_bytes,omitempty"`
 	FullPolicy    queue.FullPolicy `json:"full_policy,omitempty"`
+	ReleaseOnExit bool             `json:"release_on_exit,omitempty"`
 	CreatedAt     time.Time        `json:"created_at"`
 	UpdatedAt     time.Time        `json:"updated_at"`
 	Paused        bool             `json:"paused,omitempty"`
@@ -102,7 +103,7 @@ func newQueueHead(b *queue.BackupQueue) QueueHead {
 		Name: []byte(d.Name), DeadQueue: []byte(d.DeadQueue), Reference: []byte(d.Reference),
 		LeaseTimeout: d.LeaseTimeout, ExpireTimeout: d.ExpireTimeout, MaxAttempts: d.MaxAttempts,
 		Requested: d.RequestedPartitions, MaxItems: d.MaxItems, MaxBytes: d.MaxBytes, FullPolicy: d.FullPolicy,
-		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(), Paused: d.Paused,
+		ReleaseOnExit: d.ReleaseOnExit, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(), Paused: d.Paused,
 	}
 	for _, place := range d.Places {
 		q.Storages = append(q.Storages, []byte(place.Storage))
@@ -131,7 +132,7 @@ func (q *QueueHead) definition() queue.Definition {
 			Name: string(q.Name), DeadQueue: string(q.DeadQueue), Reference: string(q.Reference),
 			LeaseTimeout: q.LeaseTimeout, ExpireTimeout: q.ExpireTimeout, MaxAttempts: q.MaxAttempts,
 			RequestedPartitions: q.Requested, MaxItems: q.MaxItems, MaxBytes: q.MaxBytes, FullPolicy: q.FullPolicy,
-			CreatedAt: q.CreatedAt, UpdatedAt: q.UpdatedAt,
+			ReleaseOnExit: q.ReleaseOnExit, CreatedAt: q.CreatedAt, UpdatedAt: q.UpdatedAt,
 		},
 		Paused: q.Paused,
 	}
