@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"net"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/listen"
+	"github.com/kapetan-io/querator-edge/cmd/internal/measure"
 )
 
 // memoryEvery is how often the agent's memory is looked at. Each time costs the kernel a walk over its pages.
@@ -103,31 +100,11 @@ func (w *agentWatch) costs(ctx context.Context, queue string) (agentCosts, error
 			costs.disk += p.Usage.Disk
 		}
 	}
-	if v, ok := procValue(fmt.Sprintf("/proc/%d/io", w.pid), "write_bytes:"); ok {
+	if v, ok := measure.Written(w.pid); ok {
 		costs.kernel = v
 	}
 	return costs, nil
 }
 
 // anonymous returns the agent's anonymous memory, or 0 if this process may not see it.
-func (w *agentWatch) anonymous() int64 {
-	v, _ := procValue(fmt.Sprintf("/proc/%d/smaps_rollup", w.pid), "Anonymous:")
-	return v << 10 // The file has KiB.
-}
-
-// procValue returns the number behind a name in a file of /proc.
-func procValue(path, name string) (int64, bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) >= 2 && fields[0] == name {
-			v, err := strconv.ParseInt(fields[1], 10, 64)
-			return v, err == nil
-		}
-	}
-	return 0, false
-}
+func (w *agentWatch) anonymous() int64 { return measure.Anonymous(w.pid) }

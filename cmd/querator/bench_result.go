@@ -3,13 +3,15 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/cmd/internal/measure"
 )
 
 // benchTimes are the latencies by producer and by consumer.
-type benchTimes struct{ produce, lease, complete []histogram }
+type benchTimes struct{ produce, lease, complete []measure.Histogram }
 
 func newBenchTimes(producers, consumers int) *benchTimes {
-	return &benchTimes{make([]histogram, producers), make([]histogram, consumers), make([]histogram, consumers)}
+	return &benchTimes{make([]measure.Histogram, producers), make([]measure.Histogram, consumers), make([]measure.Histogram, consumers)}
 }
 
 // benchResult is what bench prints.
@@ -86,12 +88,12 @@ func ratio(a, b float64) *float64 {
 	return &v
 }
 
-func rateOf(items int64, took time.Duration, times []histogram) *benchRate {
-	var all histogram
-	all.merge(times)
-	ms := func(q float64) float64 { return float64(all.quantile(q)) / float64(time.Millisecond) }
+func rateOf(items int64, took time.Duration, times []measure.Histogram) *benchRate {
+	var all measure.Histogram
+	all.Merge(times)
+	ms := func(q float64) float64 { return float64(all.Quantile(q)) / float64(time.Millisecond) }
 	return &benchRate{
-		Items: items, PerSecond: float64(items) / took.Seconds(), Calls: all.n,
+		Items: items, PerSecond: float64(items) / took.Seconds(), Calls: all.Count(),
 		P50: ms(0.5), P99: ms(0.99), P999: ms(0.999),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
+	"github.com/kapetan-io/querator-edge/cmd/internal/measure"
 )
 
 const (
@@ -186,7 +187,7 @@ func (b *bench) measure(ctx context.Context) (*benchResult, error) {
 var errBenchOver = errors.New("the measurement is over")
 
 // produce is one producer.
-func (b *bench) produce(ctx context.Context, stop context.CancelCauseFunc, at int64, took *histogram) {
+func (b *bench) produce(ctx context.Context, stop context.CancelCauseFunc, at int64, took *measure.Histogram) {
 	for ctx.Err() == nil {
 		batch := b.pool.batch(at)
 		if b.items > 0 {
@@ -201,7 +202,7 @@ func (b *bench) produce(ctx context.Context, stop context.CancelCauseFunc, at in
 			begin := time.Now()
 			err := b.c.Produce(ctx, b.queue, batch...)
 			if err == nil {
-				took.add(time.Since(begin))
+				took.Add(time.Since(begin))
 				b.produced.Add(int64(len(batch)))
 				break
 			}
@@ -213,7 +214,7 @@ func (b *bench) produce(ctx context.Context, stop context.CancelCauseFunc, at in
 }
 
 // consume is one consumer.
-func (b *bench) consume(ctx context.Context, stop context.CancelCauseFunc, no int, leased, completed *histogram) {
+func (b *bench) consume(ctx context.Context, stop context.CancelCauseFunc, no int, leased, completed *measure.Histogram) {
 	target := b.items
 	if b.producers > 0 {
 		target += b.backlog
@@ -229,7 +230,7 @@ func (b *bench) consume(ctx context.Context, stop context.CancelCauseFunc, no in
 			}
 			return
 		}
-		leased.add(time.Since(begin))
+		leased.Add(time.Since(begin))
 		b.leased.Add(int64(len(items)))
 		ids = ids[:0]
 		for i := range items {
@@ -241,7 +242,7 @@ func (b *bench) consume(ctx context.Context, stop context.CancelCauseFunc, no in
 				return
 			}
 		}
-		completed.add(time.Since(begin))
+		completed.Add(time.Since(begin))
 		if n := b.completed.Add(int64(len(items))); b.items > 0 && n >= target {
 			stop(errBenchOver)
 		}
