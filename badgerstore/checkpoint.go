@@ -11,7 +11,7 @@ import (
 // A checkpoint is the whole state of a partition at one moment. It is one value,
 // with the beginning and the end that codec.go gives every value:
 //
-//	byte      0x31: kind checkpoint, version 1; or 0x32, version 2
+//	byte      0x31: kind checkpoint, version 1; or 0x32, or 0x33
 //	12 bytes  tag of the partition
 //	string    boot id
 //	uvarint   Next
@@ -40,7 +40,8 @@ import (
 //	origins   uvarint how many, the oldest first; then for each:
 //	          12 bytes tag
 //	          seqs     sequence numbers, see seqs.go
-//	events    in version 2 only; see eventcodec.go
+//	events    in version 2; see eventcodec.go
+//	feeds     in version 3, with the events; see feedcodec.go
 //	4 bytes   CRC-32C of all of the above
 //
 // Spans without a removed item are left out of removed. Equal states give equal
@@ -76,7 +77,10 @@ const (
 func appendCheckpoint(dst []byte, s *queue.State) []byte {
 	start := len(dst)
 	version := byte(checkpointVersion)
-	if s.Events != nil {
+	switch {
+	case len(s.Feeds) > 0:
+		version = checkpointVersion3
+	case s.Events != nil:
 		version = checkpointVersion2
 	}
 	dst = append(dst, kindCheckpoint|version)
@@ -100,8 +104,14 @@ func appendCheckpoint(dst []byte, s *queue.State) []byte {
 		dst = append(dst, s.Origins[i].From[:]...)
 		dst = appendSeqs(dst, s.Origins[i].Seqs, &allowance)
 	}
+	if version == checkpointVersion3 {
+		dst = append(dst, boolByte(s.Events != nil))
+	}
 	if s.Events != nil {
 		dst = appendBook(dst, s.Events, &allowance)
+	}
+	if version == checkpointVersion3 {
+		dst = appendFeeds(dst, s.Feeds)
 	}
 	return appendSum(dst, start)
 }
@@ -110,7 +120,7 @@ func appendCheckpoint(dst []byte, s *queue.State) []byte {
 // (State.Restore) and ready for replay. The error Is queue.ErrCorrupt or
 // queue.ErrFormat.
 func decodeCheckpoint(value []byte) (*queue.State, error) {
-	body, version, err := openVersions(value, "checkpoint", kindCheckpoint|checkpointVersion2)
+	body, version, err := openVersions(value, "checkpoint", kindCheckpoint|checkpointVersion3)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +136,13 @@ func decodeCheckpoint(value []byte) (*queue.State, error) {
 	for range r.count(checkpointOriginMin) {
 		s.Origins = append(s.Origins, queue.Origin{From: r.tag(), Seqs: r.seqs(&allowance)})
 	}
-	if version == checkpointVersion2 {
+	if version == checkpointVersion2 || version == checkpointVersion3 && r.bool() {
 		s.Events = r.book(&allowance)
+	}
+	if version == checkpointVersion3 {
+		if s.Feeds = r.feeds(); s.Feeds == nil {
+			r.fail()
+		}
 	}
 	if err := r.end("checkpoint"); err != nil {
 		return nil, err

@@ -47,6 +47,7 @@ func randomState(r *rand.Rand) *queue.State {
 	if r.IntN(2) == 0 {
 		s.Events = randomBook(r)
 	}
+	s.Feeds = randomFeeds(r)
 	s.Restore()
 	return s
 }

@@ -165,9 +165,11 @@
 //
 //	1  the first
 //	2  records and checkpoints of version 2, with events
+//	3  records and checkpoints of version 3, with marks of feeds
 //
 // The header of a segment and the file FORMAT name the version that what they
 // stand for asks for: a store that never had an event is of format 1 and can be
 // used by older programs, and becomes one of format 2 just before its first event
-// is written. An older program refuses it as a whole then.
+// is written, and one of format 3 just before the first mark of a feed. An older
+// program refuses it as a whole then.
 package badgerstore

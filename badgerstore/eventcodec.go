@@ -69,14 +69,16 @@ const (
 	checkpointVersion2 = 2
 )
 
-// More parts of a record, in a second byte that follows the first in version 2.
+// More parts of a record, in a second byte that follows the first from version 2
+// on.
 const (
 	moreEvents    = 1 << iota
 	moreMarks     //
 	moreGaps      //
 	moreUntrusted // Commit.At.Untrusted
+	moreFeeds     // in version 3 only
 
-	moreKnown = moreEvents | moreMarks | moreGaps | moreUntrusted
+	moreKnown = moreEvents | moreMarks | moreGaps | moreUntrusted | moreFeeds
 )
 
 // What an entry of each kind takes at least.
@@ -104,6 +106,9 @@ func morePartsOf(c *queue.Commit) byte {
 	if len(c.Gaps) > 0 {
 		parts |= moreGaps
 	}
+	if len(c.Feeds) > 0 {
+		parts |= moreFeeds
+	}
 	if parts != 0 && c.At.Untrusted {
 		parts |= moreUntrusted
 	}
@@ -119,6 +124,9 @@ func appendMore(dst []byte, c *queue.Commit, parts byte, allowance *int) []byte 
 	}
 	if parts&moreGaps != 0 {
 		dst = appendGaps(dst, c.Gaps)
+	}
+	if parts&moreFeeds != 0 {
+		dst = appendFeeds(dst, c.Feeds)
 	}
 	return dst
 }
@@ -140,6 +148,11 @@ func (r *reader) more(c *queue.Commit, parts byte, allowance *int) {
 	}
 	if parts&moreGaps != 0 {
 		if c.Gaps = r.gaps(); c.Gaps == nil {
+			r.fail()
+		}
+	}
+	if parts&moreFeeds != 0 {
+		if c.Feeds = r.feeds(); c.Feeds == nil {
 			r.fail()
 		}
 	}

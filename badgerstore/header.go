@@ -34,7 +34,8 @@ const headerVersion = 1
 const (
 	oldestFormat = 1
 	eventFormat  = 2
-	newestFormat = eventFormat
+	feedFormat   = 3
+	newestFormat = feedFormat
 )
 
 // maxSpan is the greatest span that sequence numbers reach.

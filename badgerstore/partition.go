@@ -58,8 +58,8 @@ func (p *partition) Commit(c *queue.Commit) error {
 	if err := p.check(c); err != nil {
 		return p.fail(err)
 	}
-	if morePartsOf(c) != 0 {
-		if err := p.storage.raiseFormat(eventFormat); err != nil {
+	if format := formatOf(morePartsOf(c)); format > oldestFormat {
+		if err := p.storage.raiseFormat(format); err != nil {
 			return p.fail(err)
 		}
 	}

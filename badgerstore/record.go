@@ -11,14 +11,14 @@ import (
 // A record is a commit without its items, which are in blocks beside it. It is
 // one value, with the beginning and the end that codec.go gives every value:
 //
-//	byte     0x21: kind record, version 1; or 0x22, version 2
+//	byte     0x21: kind record, version 1; or 0x22, or 0x23
 //	uvarint  number of the commit in its segment
 //	varint   that number minus how many of the segment's commits are known to
 //	         be on flash: 0 when all before it are
 //	varint   At.Wall, nanoseconds since 1970
 //	varint   At.Mono, nanoseconds since boot
 //	byte     parts: the bits recordAdded ... recordUnlimited below
-//	byte     more parts, in version 2 only: see eventcodec.go
+//	byte     more parts, from version 2 on: see eventcodec.go
 //	added    if recordAdded
 //	leases   if recordLeases
 //	         uvarint the number of groups, then for each:
@@ -29,7 +29,8 @@ import (
 //	schedules  if recordSchedules; see appendScheduled
 //	removed  if recordRemoved: seqs
 //	origin   if recordOrigin: 12 bytes tag, then seqs
-//	events, marks, gaps  in version 2 only; see eventcodec.go
+//	events, marks, gaps  from version 2 on; see eventcodec.go
+//	feeds    in version 3 only; see feedcodec.go
 //	totals   see appendTotals
 //	4 bytes  CRC-32C of all of the above
 //
@@ -93,7 +94,10 @@ func appendRecord(dst []byte, c *queue.Commit, n, synced uint64) []byte {
 	allowance := recordSeqRuns
 	parts, more := partsOf(c), morePartsOf(c)
 	version := byte(recordVersion)
-	if more != 0 {
+	switch {
+	case more&moreFeeds != 0:
+		version = recordVersion3
+	case more != 0:
 		version = recordVersion2
 	}
 	dst = append(dst, kindRecord|version)
@@ -153,7 +157,7 @@ func partsOf(c *queue.Commit) byte {
 // was empty is nil; leases and removed sequence numbers are in no special
 // order. The error Is queue.ErrCorrupt or queue.ErrFormat.
 func decodeRecord(value []byte) (record, error) {
-	body, version, err := openVersions(value, "record", kindRecord|recordVersion2)
+	body, version, err := openVersions(value, "record", kindRecord|recordVersion3)
 	if err != nil {
 		return record{}, err
 	}
@@ -165,8 +169,8 @@ func decodeRecord(value []byte) (record, error) {
 	rec.Synced = rec.N - uint64(r.varint())
 	c.At.Wall, c.At.Mono = r.varint(), r.varint()
 	parts, more := r.byte(), byte(0)
-	if version == recordVersion2 {
-		if more = r.byte(); more == 0 {
+	if version >= recordVersion2 {
+		if more = r.byte(); more == 0 || more&moreFeeds != 0 != (version == recordVersion3) {
 			r.fail()
 		}
 	}

@@ -119,6 +119,7 @@ func randomCommit(r *rand.Rand) *queue.Commit {
 		c.Marks = &queue.EventMarks{Delivered: someUint64(r), Fence: someUint64(r), Released: someUint64(r), Dropped: someUint64(r)}
 	}
 	c.Gaps = randomGaps(r)
+	c.Feeds = randomFeeds(r)
 	return c
 }
 

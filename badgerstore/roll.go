@@ -140,9 +140,9 @@ func (p *partition) roll(need demand) error {
 		Queue: p.key.Queue, Partition: p.key.Partition, Tag: p.key.Tag,
 		Span: t.span, Boot: p.storage.options.Boot, Created: p.storage.options.Now().UnixNano(),
 	}
-	if p.state.Events != nil {
-		header.Format = eventFormat
-		err = p.storage.raiseFormat(eventFormat)
+	if format := stateFormat(p.state); format > oldestFormat {
+		header.Format = format
+		err = p.storage.raiseFormat(format)
 	}
 	if err == nil {
 		err = t.begin(&header, checkpoint)

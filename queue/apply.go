@@ -50,6 +50,9 @@ const produceGrace = 100 * time.Millisecond
 
 func (g *group) produce(r *request) error {
 	p := g.p
+	if err := g.checkFeed(r.feed); err != nil {
+		return err
+	}
 	if g.full != nil {
 		g.shed()
 		return g.full
@@ -79,6 +82,7 @@ func (g *group) produce(r *request) error {
 		p.st.Totals.Ledger.Produced++
 		p.payload += int64(len(it.Payload))
 	}
+	g.moveFeed(r.feed)
 	return nil
 }
 

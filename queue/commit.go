@@ -9,7 +9,7 @@ import "math"
 // replay it on the State of its last checkpoint.
 //
 // The parts are applied in this order: Added, Leases, Schedules, Removed,
-// Marks, Gaps, Events, Totals.
+// Marks, Gaps, Events, Feeds, Totals.
 type Commit struct {
 	// At is when the commit was made. The boot times in it are of the boot that
 	// State.Boot names.
@@ -41,6 +41,10 @@ type Commit struct {
 	// not changed; Gaps are new in it.
 	Marks *EventMarks
 	Gaps  []Gap
+
+	// Feeds are the marks of feeds that are moved, usually because Items came from
+	// one.
+	Feeds []FeedMark
 
 	// Totals are the partition's totals after the commit, not differences, so
 	// that a replay can be checked and nothing has to be added up again.

@@ -15,7 +15,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrNotLeased: the item exists but is not leased. Nothing was done.
 	ErrNotLeased = errors.New("not leased")
-	// ErrDuplicate: a queue of that name or a waiting client of that id exists.
+	// ErrDuplicate: a queue of that name or a waiting client of that id exists, or
+	// the mark of a feed was moved by somebody else. Nothing was done.
 	ErrDuplicate = errors.New("duplicate")
 
 	// ErrEmpty: no item became ready before the request timeout.

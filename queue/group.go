@@ -166,7 +166,7 @@ func (p *partition) giveUp(err error) error {
 
 func (c *Commit) isEmpty() bool {
 	return len(c.Items) == 0 && len(c.Leases) == 0 && len(c.Schedules) == 0 && len(c.Removed) == 0 &&
-		c.Marks == nil && len(c.Gaps) == 0
+		c.Marks == nil && len(c.Gaps) == 0 && len(c.Feeds) == 0
 }
 
 // seal completes the commit: what was added, where the cursor is, the totals.

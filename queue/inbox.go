@@ -23,8 +23,9 @@ const (
 type request struct {
 	kind requestKind
 
-	items []Item // produce
-	bytes int64  // produce: the sum of their sizes
+	items []Item    // produce
+	bytes int64     // produce: the sum of their sizes
+	feed  *feedStep // produce: the mark that goes with them; nil for none
 
 	seqs  []uint64 // complete, retry, extend: the items
 	texts []string // the same as the caller wrote them, for errors

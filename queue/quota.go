@@ -49,7 +49,7 @@ func (g *group) holds() holdings {
 // dropped then.
 func (g *group) makeRoom(r *request) error {
 	q := &g.opts.quota
-	if !q.limited() {
+	if !q.limited() || len(r.items) == 0 {
 		return nil
 	}
 	add := holdings{items: int64(len(r.items)), bytes: r.bytes}

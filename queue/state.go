@@ -34,6 +34,9 @@ type State struct {
 	Origins []Origin
 	// Events is nil until the partition has an event.
 	Events *EventBook
+	// Feeds are the marks of feeds, that which was moved last at the end; at most
+	// maxFeeds of them.
+	Feeds []FeedMark
 
 	pins map[uint64]int // leased and scheduled items, by span
 }
@@ -108,6 +111,9 @@ func (s *State) Apply(c *Commit) {
 		s.SetOrigin(*c.Origin)
 	}
 	s.applyEvents(c)
+	for i := range c.Feeds {
+		s.SetFeed(c.Feeds[i])
+	}
 	s.Totals = c.Totals
 	s.SetCursor(c.Totals.Cursor)
 }

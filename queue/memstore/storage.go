@@ -84,6 +84,7 @@ func (s *Storage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, e
 func recovered(old *queue.State) *queue.State {
 	s := queue.NewState(old.Tag, old.Boot)
 	s.Next, s.Totals, s.Removed, s.Spans, s.Origins = old.Next, old.Totals, old.Removed, old.Spans, old.Origins
+	s.Feeds = old.Feeds
 	for seq, l := range old.Leases {
 		s.Leases[seq] = &queue.Lease{
 			Seq: l.Seq, Deadline: l.Deadline, Wall: l.Wall, Attempts: l.Attempts,

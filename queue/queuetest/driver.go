@@ -24,6 +24,7 @@ type driver struct {
 	held    map[uint64]*heldItem
 	totals  queue.Totals
 	origins map[queue.Tag][]uint64
+	feeds   map[string]queue.FeedMark
 	next    uint64           // least sequence number that may be given out
 	spans   []queue.SpanInfo // as the state had them when it was closed
 	kept    []keptItem
@@ -51,6 +52,7 @@ func (p *place) partition(name string, no int, tag queue.Tag) *driver {
 		t: p.t, p: p, key: queue.PartitionKey{Queue: name, Partition: no, Tag: tag},
 		at:   queue.Instant{Wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixNano(), Mono: int64(time.Minute)},
 		held: make(map[uint64]*heldItem), origins: make(map[queue.Tag][]uint64),
+		feeds: make(map[string]queue.FeedMark),
 	}
 	d.open()
 	p.drivers = append(p.drivers, d)
@@ -108,6 +110,7 @@ func (d *driver) twin(p *place) *driver {
 	c.p, c.ps, c.st = p, nil, nil
 	c.spans, c.kept = slices.Clone(d.st.Spans), nil
 	c.origins = maps.Clone(d.origins)
+	c.feeds = maps.Clone(d.feeds)
 	c.held = make(map[uint64]*heldItem, len(d.held))
 	for seq, it := range d.held {
 		clone := *it
@@ -134,6 +137,7 @@ type change struct {
 	removed   []uint64
 	cursor    uint64 // 0 leaves it where it is
 	origin    *queue.Origin
+	feed      *queue.FeedMark
 	moved     int  // how many of items replace some of removed
 	lazy      bool // without sync
 }
@@ -164,6 +168,9 @@ func (d *driver) commit(ch change) uint64 {
 	for _, i := range ch.schedNew {
 		c.Schedules = append(c.Schedules, d.scheduleOf(first+uint64(i), &ch.items[i], ch.items[i].EnqueueAt, 0))
 	}
+	if ch.feed != nil {
+		c.Feeds = []queue.FeedMark{*ch.feed}
+	}
 	d.model(&ch, c)
 	c.Totals = d.totals
 
@@ -179,6 +186,9 @@ func (d *driver) commit(ch change) uint64 {
 	}
 	if c.Origin != nil {
 		d.st.SetOrigin(*c.Origin)
+	}
+	for i := range c.Feeds {
+		d.st.SetFeed(c.Feeds[i])
 	}
 	d.st.Totals = c.Totals
 	d.st.SetCursor(c.Totals.Cursor)
@@ -222,6 +232,9 @@ func (d *driver) model(ch *change, c *queue.Commit) {
 	}
 	if ch.cursor > 0 {
 		d.pass(ch.cursor)
+	}
+	if ch.feed != nil {
+		d.feeds[ch.feed.Feed] = *ch.feed
 	}
 	in := uint64(len(ch.items) - ch.moved)
 	if ch.origin != nil {

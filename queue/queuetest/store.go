@@ -37,6 +37,7 @@ func RunStore(t *testing.T, open func(t testing.TB) Harness) {
 		{"SourceIDs", testSourceIDs},
 		{"SourceIDNeighbours", testSourceIDNeighbours},
 		{"Origins", testOrigins},
+		{"Feeds", testFeeds},
 		{"BigItem", testBigItem},
 		{"BigCommit", testBigCommit},
 		{"ManyCommits", testManyCommits},

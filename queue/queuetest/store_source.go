@@ -154,3 +154,29 @@ func testOrigins(t *testing.T, h Harness) {
 	}
 	d.p.finish()
 }
+
+// testFeeds: the marks of feeds are there after a restart and after a kill, with
+// the items that came with them.
+func testFeeds(t *testing.T, h Harness) {
+	d := newDriver(t, h)
+	take := func(name string, seq uint64, n int) {
+		d.commit(change{items: items(n), feed: &queue.FeedMark{
+			Feed: name, Made: 1_790_000_000_000_000_000, Seq: seq, At: 1_790_000_000_000_000_000 + int64(seq), Taken: seq, Skipped: 2, Missed: 1 << 40,
+		}})
+		d.verify()
+	}
+	take("STREAM a.b", 5, 5)
+	take("STREAM a.c", 1<<63, 0) // A mark alone.
+	d.p.copied()
+	d.p.restart()
+	take("STREAM a.b", 9, 1)
+	take("STREAM a.b", 3, 1) // The owner may set it back.
+	d.p.copied()
+	for n := range 12 {
+		take(fmt.Sprint("feed ", n), uint64(n), n%3)
+	}
+	d.p.restart()
+	d.p.copied()
+	d.p.reopen("boot-2")
+	d.p.finish()
+}

@@ -135,6 +135,14 @@ func (d *driver) verifyState() {
 		d.t.Fatalf("%s: %d leases, %d scheduled, %d held; want %d, %d, %d", d.key,
 			len(st.Leases), len(st.Scheduled), st.Held(), leases, scheds, len(d.held))
 	}
+	if len(d.st.Feeds) != len(d.feeds) {
+		d.t.Fatalf("%d marks of feeds, want %d", len(d.st.Feeds), len(d.feeds))
+	}
+	for name, want := range d.feeds {
+		if got := d.st.Feed(name); got != want {
+			d.t.Fatalf("the mark of feed %q is %+v, want %+v", name, got, want)
+		}
+	}
 	for from, want := range d.origins {
 		if got := st.LastFrom(from); !slices.Equal(got, want) {
 			d.t.Fatalf("%s: last from %x: %v, want %v", d.key, from, got, want)
