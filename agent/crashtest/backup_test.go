@@ -243,10 +243,10 @@ func TestMove(t *testing.T) {
 		}
 	}
 	link := newLink(t, to.Socket, rnd.Uint64())
-	args := []string{"--socket", from.Socket, "--timeout", "5s", "move", "q", "--to", link.path,
+	args := []string{"--socket", from.Socket, "--timeout", "5s", "move", "q", "--to", link.address(),
 		"--lease-timeout", "10m", "-b", "37"}
 	for range 8 {
-		link.breaks(true)
+		link.set(linkBreaks)
 		cmd := command(t, home, args...)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
@@ -268,7 +268,7 @@ func TestMove(t *testing.T) {
 		_ = cmd.Wait()
 		t.Logf("%d items are there; %s", len(stored(t, there, "q")), out.String())
 	}
-	link.breaks(false)
+	link.set(linkUp)
 	t.Log(querator(t, home, args...)) // It goes on with what was on its way.
 	giveBack(t, here)                 // What a move was leased whose journal did not know of it yet.
 	t.Log(querator(t, home, args...))

@@ -31,6 +31,11 @@ type Book struct {
 	// be forgotten.
 	cut    bool
 	totals Totals
+
+	// start counts the starts of the agent; completed are the items that are, and
+	// by which complete.
+	start     int
+	completed map[uint64]completion
 }
 
 // Totals sum up what was done.
@@ -42,6 +47,8 @@ type Totals struct {
 	Completed    int // items whose complete was acknowledged
 	Unknown      int // items that were in a change under way when the agent ended
 	Checked      int // items looked at in checks
+	Events       int // events that were delivered
+	Gapped       int // completed items that gap events stand for
 }
 
 // item is one item that may be there.
@@ -99,6 +106,7 @@ type change struct {
 	ids       []string
 	items     []*item
 	until     time.Time // of the lease, before the change
+	start     int       // of the agent that it was sent to
 }
 
 // presence says whether a queue is there.
@@ -129,7 +137,7 @@ type track struct{ partition, producer int }
 
 // NewBook returns a book of an agent that holds nothing.
 func NewBook() *Book {
-	return &Book{Patience: checkPatience, items: make(map[uint64]*item), queues: make(map[string]*queueBook)}
+	return &Book{Patience: checkPatience, items: make(map[uint64]*item), queues: make(map[string]*queueBook), completed: make(map[uint64]completion)}
 }
 
 // Problems returns what broke a promise so far.
@@ -156,7 +164,7 @@ func (b *Book) Live() (items int, bytes int64) {
 	return len(b.items), bytes
 }
 
-const maxProblems = 30
+const maxProblems = 60
 
 // problem notes a broken promise. The caller holds mu.
 func (b *Book) problem(format string, args ...any) {

@@ -369,5 +369,8 @@ func (t Totals) String() string {
 	}
 	fmt.Fprintf(&s, "%d kills, %d operations, %d items acknowledged, %d completed, ", t.Kills, t.Operations, t.Acknowledged, t.Completed)
 	fmt.Fprintf(&s, "%d in flight when the agent ended, %d looked at", t.Unknown, t.Checked)
+	if t.Events > 0 {
+		fmt.Fprintf(&s, ", %d events delivered, %d more items in gaps", t.Events, t.Gapped)
+	}
 	return s.String()
 }

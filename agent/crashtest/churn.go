@@ -137,7 +137,7 @@ func (b *Book) Repeat(ctx context.Context, p *Process) error {
 	for _, bt := range b.unanswered() {
 		wire := make([]client.ProduceItem, len(bt.items))
 		for i, it := range bt.items {
-			wire[i] = client.ProduceItem{Payload: bt.wire[i], Kind: it.kind, SourceID: it.sourceID, EnqueueAt: it.due}
+			wire[i] = client.ProduceItem{Payload: bt.wire[i], Kind: it.kind, SourceID: it.sourceID, EnqueueAt: it.due, Reference: reference(it.n)}
 		}
 		if err := p.Client.Produce(ctx, bt.queue, wire...); err != nil {
 			return fmt.Errorf("produce again: %w", err)

@@ -40,7 +40,7 @@ idle-close = "1s"
 // NewPowerCuts mounts a device and creates the fixed queues on it. scratch is an
 // empty directory with a short name. Close unmounts.
 func NewPowerCuts(ctx context.Context, binary, scratch string, model flashfs.Model, r *rand.Rand) (*PowerCuts, error) {
-	mount, config := filepath.Join(scratch, "m"), filepath.Join(scratch, "c.toml")
+	mount, config := filepath.Join(scratch, "m"), filepath.Join(scratch, configFile)
 	if err := os.Mkdir(mount, 0o700); err != nil {
 		return nil, err
 	}
@@ -67,6 +67,14 @@ func NewPowerCuts(ctx context.Context, binary, scratch string, model flashfs.Mod
 	return c, c.Setup(ctx)
 }
 
+// Configure adds settings, from the next start on.
+func (c *PowerCuts) Configure(settings string) error {
+	return os.WriteFile(filepath.Join(c.scratch, configFile), []byte(powerConfig+settings), 0o600)
+}
+
+// configFile is the name of the configuration in the scratch directory.
+const configFile = "c.toml"
+
 // Close unmounts the device.
 func (c *PowerCuts) Close() error { return c.Device.Close() }
 
@@ -84,7 +92,7 @@ func (c *PowerCuts) Cut(ctx context.Context) error {
 	if err := c.Device.SetDelay(time.Duration(c.Rand.IntN(3)) * time.Millisecond); err != nil {
 		return err
 	}
-	p, err := c.Agent.Start()
+	p, err := c.start()
 	if err != nil {
 		return err
 	}

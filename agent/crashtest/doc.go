@@ -20,4 +20,9 @@
 //   - a lease that has time left is still held under its id;
 //   - queues are there as they were created, or are gone with all they held;
 //   - the ledger adds up, and its counts are those of the book.
+//
+// With an uplink, CheckEvents compares what a server got of many rounds: every
+// completed item has its event once, or is counted by a gap event, and nothing else
+// has one; the events of a partition are numbered without a gap, and each start of
+// the agent has an epoch of its own.
 package crashtest

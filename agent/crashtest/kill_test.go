@@ -69,9 +69,14 @@ func shortDir(t *testing.T) string {
 }
 
 // TestKill ends the agent with SIGKILL at random moments. QUERATOR_KILLS says
-// how often; without it, as often as about 25 s allow (5 s with -short).
+// how often; without it, as often as about 25 s allow (5 s with -short). The seed
+// says whether there is an uplink, and how well it works.
 func TestKill(t *testing.T) {
 	r := newRounds(t)
+	seed := r.Rand.Uint64()
+	h := newHub(t, hubMode(seed%hubModes), seed)
+	must(t, h.forward(r))
+	t.Logf("%s", h)
 	kills, until := 1<<30, time.Now().Add(22*time.Second)
 	if testing.Short() {
 		until = time.Now().Add(4 * time.Second)
@@ -88,6 +93,7 @@ func TestKill(t *testing.T) {
 	}
 	begin := time.Now()
 	for round := 0; r.Book.Totals().Kills < kills && time.Now().Before(until); round++ {
+		h.flap(r.Rand)
 		err := r.Round(t.Context())
 		report(t, r, round, err)
 		if round%100 == 99 {
@@ -95,6 +101,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	report(t, r, -1, r.Drain(t.Context()))
+	report(t, r, -1, h.check(t, r))
 	t.Logf("%v in %s; slowest start %s", r.Book.Totals(), time.Since(begin).Round(time.Second), r.SlowestStart)
 }
 

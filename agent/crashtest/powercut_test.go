@@ -1,11 +1,11 @@
 package crashtest_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +41,9 @@ func needFUSE(t *testing.T) {
 
 // TestPowerCut cuts the power at random moments. QUERATOR_CUTS says how often;
 // without it, as often as about 10 s allow (3 s with -short). Two devices are used
-// at a time, each in series of cuts whose seeds are printed; -seed repeats one.
+// at a time, each in series of cuts whose seeds are printed; -seed repeats one. In
+// three of four series there is an uplink: one that works, one whose network comes
+// and goes, and one whose server comes when all is over.
 func TestPowerCut(t *testing.T) {
 	needFUSE(t)
 	cuts, until := 1<<30, time.Now().Add(8*time.Second)
@@ -63,7 +65,7 @@ func TestPowerCut(t *testing.T) {
 			for n := uint64(0); s.goesOn(); n++ {
 				seed := *seedFlag
 				if seed == 0 {
-					seed = uint64(time.Now().UnixNano())<<1 | uint64(i)
+					seed = newSeed(2*n + uint64(i))
 				}
 				if !powerSeries(t, s, seed) || *seedFlag != 0 {
 					s.stop.Store(true)
@@ -175,6 +177,8 @@ func (s *sums) add(c *crashtest.PowerCuts) {
 	s.totals.Completed += t.Completed
 	s.totals.Unknown += t.Unknown
 	s.totals.Checked += t.Checked
+	s.totals.Events += t.Events
+	s.totals.Gapped += t.Gapped
 	s.starts = append(s.starts, c.Starts...)
 	s.lost.Pages += c.Lost.Pages
 	s.lost.Names += c.Lost.Names
@@ -197,10 +201,18 @@ func (s *sums) String() string {
 	return text
 }
 
+func numModels() uint64 { return uint64(len(flashfs.Models())) }
+
+// newSeed returns the seed of series n; the ways of having an uplink take turns.
+func newSeed(n uint64) uint64 {
+	seed, all := rand.Uint64(), numModels()*hubModes
+	return seed - seed%all + seed%numModels() + numModels()*((n+uint64(hubUp))%hubModes)
+}
+
 // powerSeries makes a series of cuts on a new device.
 func powerSeries(t *testing.T, s *sums, seed uint64) bool {
-	model := flashfs.Models()[seed%uint64(len(flashfs.Models()))]
-	t.Logf("seed %d, model %s (repeat with: go test ./agent/crashtest -run '%s$' -seed %d)", seed, model, t.Name(), seed)
+	model, mode := flashfs.Models()[seed%numModels()], hubMode(seed/numModels()%hubModes)
+	t.Logf("seed %d, model %s, %s (repeat with: go test ./agent/crashtest -run '%s$' -seed %d)", seed, model, mode, t.Name(), seed)
 	dir, err := os.MkdirTemp("", "q")
 	if err != nil {
 		t.Error(err)
@@ -211,7 +223,13 @@ func powerSeries(t *testing.T, s *sums, seed uint64) bool {
 		t.Errorf("seed %d: %v", seed, err)
 		return false
 	}
-	ok := cutAgain(t.Context(), t, s, c, seed)
+	h, err := startHub(filepath.Join(dir, "hub"), mode, seed)
+	if err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+		return false
+	}
+	ok := cutAgain(t, s, c, h, seed)
+	h.close()
 	s.add(c)
 	if !ok {
 		image := dir + "-image"
@@ -224,7 +242,8 @@ func powerSeries(t *testing.T, s *sums, seed uint64) bool {
 	return ok
 }
 
-func cutAgain(ctx context.Context, t *testing.T, s *sums, c *crashtest.PowerCuts, seed uint64) bool {
+func cutAgain(t *testing.T, s *sums, c *crashtest.PowerCuts, h *hub, seed uint64) bool {
+	ctx, flaps := t.Context(), rand.New(rand.NewPCG(seed, 5))
 	ok := func(err error) bool {
 		problems := c.Book.Problems()
 		for _, p := range problems {
@@ -235,15 +254,22 @@ func cutAgain(ctx context.Context, t *testing.T, s *sums, c *crashtest.PowerCuts
 		}
 		return err == nil && len(problems) == 0
 	}
+	if h != nil {
+		c.MayDrop = h.mode == hubGone
+		if !ok(c.Configure(h.settings())) {
+			return false
+		}
+	}
 	for range seriesCuts {
 		if !s.take() {
 			break
 		}
+		h.flap(flaps)
 		for before := c.Book.Totals().Cuts; c.Book.Totals().Cuts == before; {
 			if !ok(c.Cut(ctx)) {
 				return false
 			}
 		}
 	}
-	return ok(c.Drain(ctx))
+	return ok(c.Drain(ctx)) && ok(h.check(t, c.Rounds))
 }

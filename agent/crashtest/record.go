@@ -43,7 +43,7 @@ func (b *Book) newItems(queue string, producer, n int, shape func(it *item) clie
 		it.kind = fmt.Sprintf("kind-%d", it.n%7)
 		b.next++
 		wire[i] = shape(it)
-		wire[i].Kind, wire[i].SourceID, wire[i].EnqueueAt = it.kind, it.sourceID, it.due
+		wire[i].Kind, wire[i].SourceID, wire[i].EnqueueAt, wire[i].Reference = it.kind, it.sourceID, it.due, reference(it.n)
 		it.size = len(wire[i].Payload)
 		b.items[it.n] = it
 		bt.items = append(bt.items, it)
@@ -173,7 +173,7 @@ func (b *Book) find(payload []byte, where string) *item {
 func (b *Book) sends(kind changeKind, l *lease) *change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c := &change{kind: kind, queue: l.queue, partition: l.partition, ids: l.ids, items: l.items, until: l.until}
+	c := &change{kind: kind, queue: l.queue, partition: l.partition, ids: l.ids, items: l.items, until: l.until, start: b.start}
 	for _, it := range c.items {
 		it.change = c
 		switch kind {
@@ -222,6 +222,9 @@ func (b *Book) applied(c *change) {
 	switch c.kind {
 	case changeComplete:
 		b.totals.Completed += len(c.items)
+		for _, it := range c.items {
+			b.completed[it.n] = completion{queue: c.queue, start: c.start}
+		}
 		if q != nil {
 			q.completed += len(c.items)
 		}
