@@ -48,11 +48,8 @@ type chaos struct {
 }
 
 func newChaos(t *testing.T, mode string, seed uint64) *chaos {
-	stream := map[string]any{}
-	if mode == uplink.ModeBatch || mode == uplink.ModeSingle {
-		// The read-back and the fence have to do without the server's memory of identities.
-		stream["duplicate_window"] = (500 * time.Millisecond).Nanoseconds()
-	}
+	// The read-back and the fence have to do without the server's memory of identities.
+	stream := map[string]any{"duplicate_window": (500 * time.Millisecond).Nanoseconds()}
 	c := &chaos{bench: newBench(t, stream), mode: mode, rng: rand.New(rand.NewPCG(seed, 9)), counts: map[string]int{}}
 	c.src.boxes = append(c.src.boxes, newSource(c.truth, partName{"gamma", 1}).boxes...)
 	c.src.boxes[2].poke = c.src.poke

@@ -37,7 +37,8 @@ func readStream(t testing.TB, nc *nats.Conn) []stored {
 	return all
 }
 
-// rawStream reads all messages of the stream but the markers.
+// rawStream reads all messages of the stream but the markers, up to the last that its leader has: the replica that
+// is read from may have to catch up first.
 func rawStream(t testing.TB, nc *nats.Conn) []*nats.Msg {
 	t.Helper()
 	js, err := nc.JetStream(nats.MaxWait(20 * time.Second))
@@ -51,6 +52,7 @@ func rawStream(t testing.TB, nc *nats.Conn) []*nats.Msg {
 	if info.State.Msgs == 0 {
 		return nil
 	}
+	end := info.State.LastSeq
 	sub, err := js.SubscribeSync("querator.>", nats.OrderedConsumer(), nats.BindStream("QUERATOR"))
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +71,7 @@ func rawStream(t testing.TB, nc *nats.Conn) []*nats.Msg {
 		if !strings.HasSuffix(m.Subject, ".cursor") {
 			all = append(all, m)
 		}
-		if meta.NumPending == 0 {
+		if meta.Sequence.Stream >= end || meta.NumPending == 0 && info.Config.Replicas == 1 {
 			return all
 		}
 	}

@@ -15,7 +15,7 @@ import (
 const (
 	ModeAuto   = "auto"   // Batches where the server proves that it has them, else windows.
 	ModeBatch  = "batch"  // Batches where the server proves that it has them, else singly.
-	ModeWindow = "window" // Many at once, the first one fenced.
+	ModeWindow = "window" // Many at once, each fenced on the one before.
 	ModeSingle = "single" // One at a time, each fenced.
 )
 
@@ -87,6 +87,7 @@ type Timing struct {
 	Drain                  time.Duration // For what is under way at the end.
 	Wake                   time.Duration // At most one forced connect in this time.
 	Verify                 time.Duration // Idle so long after events were sent, it looks whether the server still has them.
+	VerifyLast             time.Duration // And so long after, once more.
 	Log                    time.Duration // At most one line about trouble in this time.
 }
 
@@ -108,7 +109,8 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Spread, 30*time.Second)
 	set(&t.Drain, 5*time.Second)
 	set(&t.Wake, 30*time.Second)
-	set(&t.Verify, 150*time.Second) // A server syncs after two minutes; the outbox keeps events for five.
+	set(&t.Verify, 150*time.Second)           // A server syncs after two minutes; the outbox keeps events for five.
+	set(&t.VerifyLast, 2*t.Verify-t.Verify/5) // Just before the five minutes are over.
 	set(&t.Log, 5*time.Minute)
 	return t
 }

@@ -23,16 +23,24 @@
 //	                                    both send, two devices have one name, and the uplink stops
 //
 // No message is ever tried again by itself: after an error the outcome is read back first. The outbox keeps
-// delivered events for some minutes, since a server acknowledges before its disk has them.
+// delivered events for some minutes, since a server acknowledges before its disk has them. While they are kept and
+// nothing is sent, the subject is read back too: once events go out again after an error of any partition, since a
+// cluster may have another leader then; two and a half minutes after the last event, when every server has synced;
+// and a last time before the outbox lets go of them.
 //
 // # Ways to send
 //
 // One event at a time is fenced and exact on any server. A batch is stored as a whole or not at all, and is
 // exact too; a server that does not know batches stores their messages one by one, so the pump sends a batch of
 // one on each connection first and looks whether the receipt counts it. Where there are no batches, a window of
-// messages goes out with only the first one fenced; events of a window without receipts, which later ones may
-// have overtaken, are published again, and the server drops those whose identity it knows. A window is exact
-// within the dedupe window of the stream.
+// messages goes out: the first one fenced, each other one refused unless the last message of the stream is the one
+// before it. So whatever part of a window is refused, nothing behind it is stored, and order holds. Where others
+// publish into the stream between two messages of a window the rest of it is refused too, and sent again; windows
+// get smaller then, down to one event at a time.
+//
+// Nothing is ever sent without a fence or a message that it has to follow. So the dedupe window of the stream is
+// needed in one case only: there is nothing on the subject though events were delivered, and the login may not
+// ask whether the stream is another one. What is retained is then sent one by one, and the server drops what it knows.
 //
 // How much goes out at once follows the link (sizer.go), and what the network may carry the budget (meter.go).
 //

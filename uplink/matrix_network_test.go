@@ -44,11 +44,8 @@ func Test07ZombieBytes(t *testing.T) {
 	for _, mode := range []string{uplink.ModeAuto, uplink.ModeWindow, uplink.ModeSingle} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			stream := map[string]any{}
-			if mode != uplink.ModeWindow {
-				stream["duplicate_window"] = (100 * time.Millisecond).Nanoseconds() // The fence alone has to do.
-			}
-			b := newBench(t, stream)
+			// The fences alone have to do.
+			b := newBench(t, map[string]any{"duplicate_window": (100 * time.Millisecond).Nanoseconds()})
 			cfg := b.config()
 			cfg.Mode = mode
 			r := run(t, cfg, b.src, nil)
@@ -61,9 +58,7 @@ func Test07ZombieBytes(t *testing.T) {
 				b.proxy.cut()
 				b.proxy.set(func() { b.proxy.up.hold = false })
 				r.drained(b.src)
-				if mode != uplink.ModeWindow {
-					<-time.After(250 * time.Millisecond) // Until the server has forgotten the identities.
-				}
+				<-time.After(250 * time.Millisecond) // Until the server has forgotten the identities.
 				b.proxy.deliver()
 				b.produce(3)
 				r.drained(b.src)

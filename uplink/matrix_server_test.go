@@ -94,59 +94,6 @@ func freePort(t testing.TB) int {
 	return port
 }
 
-func Test10ServerLostAcknowledgedEvents(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	r := run(t, b.config(), b.src, nil)
-	b.produce(40)
-	r.drained(b.src)
-	b.stop()
-	image := t.TempDir()
-	if err := os.CopyFS(image, os.DirFS(b.dir)); err != nil {
-		t.Fatal(err)
-	}
-	b.start()
-	b.produce(60)
-	r.drained(b.src)
-	b.stop()
-	if err := os.RemoveAll(b.dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(b.dir, os.DirFS(image)); err != nil {
-		t.Fatal(err)
-	}
-	b.start()
-	admin := b.admin()
-	eventually(t, "what was lost is there again", func() bool { return streamSeq(t, admin) == 200 })
-	b.produce(10)
-	r.drained(b.src)
-	b.exact()
-	if r.reports(uplink.AlarmRegressed) == 0 {
-		t.Error("no alarm")
-	}
-}
-
-// Test10FoundWhileIdle has the server lose the last events without any error or reconnect that would tell.
-func Test10FoundWhileIdle(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, map[string]any{"duplicate_window": (100 * time.Millisecond).Nanoseconds()})
-	cfg := b.config()
-	cfg.Timing.Verify = 500 * time.Millisecond
-	r := run(t, cfg, b.src, nil)
-	box := b.src.boxes[0]
-	box.produce(30)
-	r.drained(b.src)
-	admin := b.admin()
-	for seq := streamSeq(t, admin) - 4; seq <= 30; seq++ {
-		api(t, admin, "STREAM.MSG.DELETE.QUERATOR", map[string]any{"seq": seq})
-	}
-	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
-	b.exact()
-	if r.reports(uplink.AlarmRegressed) != 1 {
-		t.Error("no alarm")
-	}
-}
-
 func Test11ServerWiped(t *testing.T) {
 	t.Parallel()
 	for _, retain := range []uint64{1 << 30, 20} {

@@ -12,10 +12,9 @@ type progress struct {
 	box   Outbox
 	names event.Stream
 
-	ready  bool   // read back on this connection, and nothing went wrong since
-	tail   uint64 // the last event that the server has
-	fence  uint64 // its sequence in the stream
-	fenced bool   // fence is known
+	ready bool   // read back on this connection, and nothing went wrong since
+	tail  uint64 // the last event that the server has
+	fence uint64 // the sequence in the stream of the last message on the subject, as far as is known; 0 for none
 
 	// resent is the event up to which the server had acknowledged before it lost events; while tail is below,
 	// they are sent again. told is set once an alarm has been raised for it.
@@ -29,29 +28,20 @@ type progress struct {
 	foreign   uint64
 	strangers int
 
-	// verify is when to look whether the server still has what it acknowledged; zero if it was looked at.
-	verify time.Time
+	// sent is when events were last stored, looked when the subject was last read back. verify is when to look
+	// whether the server still has what it acknowledged; zero if that is done.
+	sent, looked, verify time.Time
 
 	conflicts int       // fences refused since the last progress
 	hold      time.Time // nothing is sent before
 	since     time.Time // when the events that wait were first seen
-	// singly: up to this event no batches are used, since one of them was refused in a batch.
+	// singly: up to this event they go one at a time, since one of them was refused among others.
 	singly uint64
 	// poison is the event that the server finds too large, and how little of it is said.
 	poison      uint64
 	poisonLevel int
-	// doubt is the window whose receipts did not all come.
-	doubt *doubt
 	// created is when the stream was made that has the fence, as far as is known.
 	created time.Time
-}
-
-// doubt is a window of which the server may have refused some events and stored later ones: reading back shows
-// only the last that was stored.
-type doubt struct {
-	after   uint64 // the last event with a receipt
-	refused bool   // the server certainly refused one
-	at      time.Time
 }
 
 // partKey names a partition.
@@ -66,14 +56,14 @@ func (g *progress) behind() bool { return g.tail < g.resent }
 // wants reports whether the place of the partition must be known now: because there is something to send, or
 // because the server may have lost what can still be sent again.
 func (g *progress) wants(st *queue.OutboxState) bool {
-	return st.Head > max(st.Delivered, g.tail) || st.Retained <= st.Delivered || g.doubt != nil
+	return st.Head > max(st.Delivered, g.tail) || st.Retained <= st.Delivered
 }
 
 // failed forgets what was read back.
-func (g *progress) failed() { g.ready, g.fenced = false, false }
+func (g *progress) failed() { g.ready = false }
 
 // delivered notes events that the server has.
-func (g *progress) delivered(seq, fence uint64, known bool) {
-	g.tail, g.fence, g.fenced = seq, fence, known
+func (g *progress) delivered(seq uint64) {
+	g.tail = seq
 	g.conflicts, g.since, g.hold = 0, time.Time{}, time.Time{}
 }

@@ -29,22 +29,23 @@ type pump struct {
 	// Of the present connection:
 	probed, atomic bool // batches were tried, and work
 	deaf           bool // receipts do not reach us
-	careful        int  // so many events go one at a time, since a window went wrong
 	maxMessage     int
 	hold           time.Time // nothing is sent before, whatever the partition
 	unknown        int       // errors without an answer in a row
 
-	silent       int       // receipts that did not come for what arrived, in a row
-	created      time.Time // when the stream was made, as far as the server says
-	learnt       bool      // the settings of the stream are none of this login's business
-	dedupeWindow time.Duration
-	beat         time.Time // when the next heartbeat is due
-	lastKick     time.Time
-	saved        time.Time
-}
+	chain int // the most events of a window, up to Config.Window; fewer while others publish much
+	calm  int // events that went out well since chain was set
 
-// defaultDedupe is the dedupe window of a stream whose settings the device may not see: the server's default.
-const defaultDedupe = 2 * time.Minute
+	shaken bool      // something went wrong since an event was stored
+	shook  time.Time // when an event was first stored after that: by another leader, perhaps, that lost others
+
+	silent   int       // receipts that did not come for what arrived, in a row
+	created  time.Time // when the stream was made, as far as the server says
+	learnt   bool      // the settings of the stream are none of this login's business
+	beat     time.Time // when the next heartbeat is due
+	lastKick time.Time
+	saved    time.Time
+}
 
 func newPump(u *Uplink) *pump {
 	t := &u.cfg.Timing
@@ -52,7 +53,7 @@ func newPump(u *Uplink) *pump {
 		u: u, cfg: &u.cfg, src: u.src, report: newReporter(u.events.Report, t.Log),
 		redial: newBackoff(t.BackoffMin, t.BackoffMax), refuse: newBackoff(t.HoldMin, t.HoldMax),
 		size:  newSizer(u.cfg.BatchEvents, u.cfg.BatchBytes),
-		parts: map[partKey]*progress{}, dedupeWindow: defaultDedupe,
+		parts: map[partKey]*progress{}, chain: u.cfg.Window,
 	}
 }
 
@@ -60,7 +61,7 @@ func (p *pump) now() time.Time { return time.Now() }
 
 // begin forgets what was true of the connection before.
 func (p *pump) begin(c *hub.Conn) {
-	p.probed, p.atomic, p.careful, p.unknown = false, false, 0, 0
+	p.probed, p.atomic, p.unknown, p.shaken = false, false, 0, false
 	p.hold, p.maxMessage = time.Time{}, c.MaxPayload()
 	for _, g := range p.parts {
 		g.failed()
@@ -87,9 +88,6 @@ func (p *pump) learn(ctx context.Context, c *hub.Conn) {
 		return
 	}
 	p.created = info.Created
-	if info.Config.Duplicates > 0 {
-		p.dedupeWindow = info.Config.Duplicates
-	}
 	if info.Config.MaxMsgSize > 0 {
 		p.maxMessage = min(p.maxMessage, info.Config.MaxMsgSize)
 	}
@@ -253,13 +251,21 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 	return true, at, p.send(ctx, c, g, events)
 }
 
-// idle looks once, a while after the last event was sent, whether the server still has it: it acknowledges before
-// its disk does, and as long as the outbox keeps the events they can be sent again.
+// idle looks whether the server still has what it acknowledged, and does so again while the outbox keeps the events
+// and can send them again: after the server was in trouble, a while after the last event was sent, since a server
+// acknowledges before its disk has it, and a last time before the outbox lets go of them.
 func (p *pump) idle(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) (did bool, at time.Time, err error) {
-	if g.verify.IsZero() || p.now().Before(g.verify) {
+	due := !g.verify.IsZero() && !p.now().Before(g.verify)
+	kept := st.Retained <= st.Delivered
+	if !due && !(kept && g.looked.Before(p.shook)) {
 		return false, g.verify, nil
 	}
-	g.verify = time.Time{}
+	if due {
+		g.verify = time.Time{}
+		if last := g.sent.Add(p.cfg.Timing.VerifyLast); kept && !p.cfg.Frugal && p.now().Before(last) {
+			g.verify = last
+		}
+	}
 	return true, at, p.readBack(ctx, c, g, st)
 }
 
@@ -299,6 +305,7 @@ func (p *pump) handle(g *progress, err error) error {
 	}
 	g.failed()
 	g.since = time.Time{}
+	p.shaken = true
 	class := hub.Classify(err)
 	hold := p.holdFor(g, class)
 	if hold > 0 && class != hub.ClassFence && class != hub.ClassDuplicate {
@@ -345,7 +352,6 @@ func (p *pump) holdFor(g *progress, class hub.Class) time.Duration {
 		g.singly = max(g.singly, g.tail+uint64(p.cfg.BatchEvents))
 		return 0
 	case hub.ClassTooLarge:
-		p.careful = max(p.careful, 1)
 		if g.poison == g.tail+1 && g.poisonLevel == poisonGap {
 			p.trouble(string(hub.ClassConfig), "the stream does not even take a gap event; raise its max-msg-size to 4 KiB", nil)
 			return t.HoldMax

@@ -39,11 +39,10 @@ func (p *pump) readBack(ctx context.Context, c *hub.Conn, g *progress, st *queue
 	if err != nil {
 		return err
 	}
-	g.ready, g.fenced = true, true
+	g.ready, g.looked = true, p.now()
 	if g.tail > before && p.unknown > 0 {
 		p.noReceipts(c)
 	}
-	g.doubt = nil
 	return nil
 }
 
@@ -68,10 +67,9 @@ func (p *pump) settle(ctx context.Context, g *progress, st *queue.OutboxState, l
 	end, ours := endOfEpoch(st, epoch)
 	switch {
 	case ok && seq == st.Delivered && last.Seq == st.Fence: // Nothing happened since.
-		g.tail = seq
-	case ok && ours && seq <= end && seq >= known && p.recheck(g, seq):
+		g.tail, g.resent, g.missing = seq, 0, nil
 	case ok && ours && seq <= end && seq >= known: // A receipt was lost, at most.
-		g.tail, g.resent = seq, 0
+		g.tail, g.resent, g.missing = seq, 0, nil
 		return p.save(ctx, g, seq, last.Seq)
 	case ok && ours && seq <= end:
 		p.regressed(g, st, seq)
@@ -182,19 +180,6 @@ func (p *pump) stranger(g *progress, known uint64, last hub.Last) error {
 		"events go on behind it", g.names.Subject, last.MsgID), nil)
 	g.tail = known
 	return nil
-}
-
-// recheck begins again behind the last event of a window that has a receipt, if the server may have refused one
-// and stored a later one: it drops those whose identity it knows. A server that has forgotten the identities
-// would store events twice; then only a certain refusal is worth that. It reports whether it does so.
-func (p *pump) recheck(g *progress, last uint64) bool {
-	d := g.doubt
-	g.doubt = nil
-	if d == nil || last <= d.after || !d.refused && p.now().Sub(d.at) >= p.dedupeWindow {
-		return false
-	}
-	g.tail, g.singly = d.after, max(g.singly, last)
-	return true
 }
 
 // save tells the outbox what the server has.

@@ -22,11 +22,12 @@ func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queu
 		}
 		return p.sendWindow(ctx, c, g, []*message{m})
 	}
-	singly := events[0].Seq <= g.singly || c.Deaf() // Without receipts nothing can be proven.
 	switch {
-	case p.mayBatch() && !singly && !p.probed:
+	case events[0].Seq <= g.singly || c.Deaf(): // Without receipts nothing can be proven.
+		events = events[:1]
+	case p.mayBatch() && !p.probed:
 		return p.probe(ctx, c, g, events[:1])
-	case p.mayBatch() && !singly && p.atomic:
+	case p.mayBatch() && p.atomic:
 		all, err := p.messages(g, events, p.size.bytes)
 		if err != nil {
 			return err
@@ -35,14 +36,12 @@ func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queu
 			return p.sendWindow(ctx, c, g, all)
 		}
 		return p.sendBatch(ctx, c, g, all)
-	case p.mayWindow() && p.careful == 0:
-		all, err := p.messages(g, events[:min(len(events), p.cfg.Window)], p.size.bytes)
-		if err != nil {
-			return err
-		}
-		return p.sendWindow(ctx, c, g, all)
+	case p.mayWindow():
+		events = events[:min(len(events), p.chain)]
+	default:
+		events = events[:1]
 	}
-	all, err := p.messages(g, events[:1], p.size.bytes)
+	all, err := p.messages(g, events, p.size.bytes)
 	if err != nil {
 		return err
 	}
@@ -63,9 +62,7 @@ func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []que
 		return err
 	}
 	m := all[0]
-	if g.fenced {
-		hub.Fence(m.nats, g.fence)
-	}
+	hub.Fence(m.nats, g.fence)
 	r := c.Batch(ctx, []*nats.Msg{m.nats}, p.size.timeout(p.cfg.Timing.Reply, hub.Size(m.nats)))
 	if hub.Classify(r.Err) == hub.ClassNoBatch {
 		p.probed, p.atomic = true, false
@@ -75,7 +72,7 @@ func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []que
 		return r.Err
 	}
 	p.probed, p.atomic = true, r.Batch != "" && r.Count == 1
-	return p.stored(ctx, g, all, r.Seq, !r.Duplicate)
+	return p.stored(ctx, g, all, r.Seq, r.Duplicate)
 }
 
 // sendBatch sends messages that are stored together or not at all.
@@ -86,9 +83,7 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 		list = append(list, m.nats)
 		bytes += hub.Size(m.nats)
 	}
-	if g.fenced {
-		hub.Fence(list[0], g.fence)
-	}
+	hub.Fence(list[0], g.fence)
 	fence := uint64(0)
 	if p.cfg.Marker { // The last of the batch, so the one before it is the last event.
 		list = append(list, p.marker(g, all))
@@ -100,7 +95,7 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 		return r.Err
 	}
 	p.size.took(bytes, p.now().Sub(begin))
-	return p.stored(ctx, g, all, r.Seq+fence, true)
+	return p.stored(ctx, g, all, r.Seq+fence, false)
 }
 
 // marker is the message that keeps the place of the last event when the event itself is gone.
@@ -113,7 +108,7 @@ func (p *pump) marker(g *progress, all []*message) *nats.Msg {
 	return m
 }
 
-// window publishes messages one behind the other, the first one fenced.
+// window publishes messages one behind the other.
 func (p *pump) window(ctx context.Context, c *hub.Conn, all []*message) []hub.Receipt {
 	list := make([]*nats.Msg, len(all))
 	bytes := 0
@@ -129,11 +124,14 @@ func (p *pump) window(ctx context.Context, c *hub.Conn, all []*message) []hub.Re
 	return receipts
 }
 
-// sendWindow sends messages as a window, and moves the tail over those with receipts. After the first that has
-// none, receipts prove nothing about order any more; the outcome is read back.
+// sendWindow sends messages as a window, and moves the tail over those with receipts. The first is fenced on the last
+// one of the subject; each of the others is refused unless the last message of the stream is the one before it. So if
+// one is not stored, for whatever reason, none behind it is, and what is last on the subject says all. Where others
+// publish into the same stream meanwhile, windows get smaller.
 func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
-	if g.fenced {
-		hub.Fence(all[0].nats, g.fence)
+	hub.Fence(all[0].nats, g.fence)
+	for i, m := range all[1:] {
+		hub.Behind(m.nats, all[i].nats)
 	}
 	receipts := p.window(ctx, c, all)
 	good := 0
@@ -142,40 +140,55 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 	}
 	if good > 0 {
 		last := receipts[good-1]
-		if err := p.stored(ctx, g, all[:good], last.Seq, !last.Duplicate); err != nil {
+		if err := p.stored(ctx, g, all[:good], last.Seq, last.Duplicate); err != nil {
 			return err
 		}
 	}
 	if good == len(all) {
-		p.careful = max(p.careful-len(all), 0)
+		if p.calm += good; p.calm >= p.cfg.Window {
+			p.chain, p.calm = min(2*p.chain, p.cfg.Window), 0
+		}
 		if p.cfg.Marker {
 			return p.window(ctx, c, []*message{{nats: p.marker(g, all)}})[0].Err
 		}
 		return nil
 	}
-	if len(all) > 1 {
-		p.careful = p.cfg.Window // A stream that was full may have room in the middle of the next one.
-	}
-	if slices.ContainsFunc(receipts[good+1:], func(r hub.Receipt) bool { return r.Err == nil || !r.Known }) {
-		g.doubt = &doubt{after: g.tail, refused: receipts[good].Known, at: p.now()}
+	if good > 0 && hub.Classify(receipts[good].Err) == hub.ClassFence {
+		p.chain, p.calm = max(p.chain/2, 1), 0
+		if !receipts[good-1].Duplicate && allRefused(receipts[good:]) {
+			return nil // Somebody else published; what is last on the subject is known all the same.
+		}
 	}
 	return receipts[good].Err
 }
 
-// stored moves the tail over events that the server has.
+// allRefused reports whether the server has said of every message that another one is last.
+func allRefused(receipts []hub.Receipt) bool {
+	return !slices.ContainsFunc(receipts, func(r hub.Receipt) bool {
+		return !r.Known || hub.Classify(r.Err) != hub.ClassFence
+	})
+}
+
+// stored moves the tail over events that the server has; fence is the sequence of the last of them. known says that
+// the server had it before: then it need not be the last on the subject, and the fence stays as it is; if that
+// is wrong, the next event is refused.
 func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence uint64, known bool) error {
 	last := all[len(all)-1].last()
 	events := 0
 	for _, m := range all {
 		events += len(m.events)
 	}
-	p.published(g, all, events)
-	g.delivered(last, fence, known)
-	g.verify = p.now().Add(p.cfg.Timing.Verify)
+	p.published(g, all, events, known)
+	g.delivered(last)
+	if !known {
+		g.fence, g.singly = fence, 0
+	}
+	g.sent = p.now()
+	g.looked, g.verify = g.sent, g.sent.Add(p.cfg.Timing.Verify)
 	if g.missing != nil && last >= g.missing.Seq {
 		g.missing = nil
 	}
-	if g.resent > 0 && !g.told {
+	if g.resent > 0 && !g.told && !known {
 		g.told = true
 		p.alarm(g, AlarmRegressed, fmt.Sprintf("the server lost events that it had acknowledged; they are sent again up to %d", g.resent), nil)
 	}
@@ -187,19 +200,20 @@ func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence ui
 }
 
 // published counts, and reports what had to be left out.
-func (p *pump) published(g *progress, all []*message, events int) {
-	p.u.change(func(s *Status) {
-		s.Delivered += uint64(events)
-		if g.behind() {
-			s.Resent += uint64(events)
-		}
-	})
+func (p *pump) published(g *progress, all []*message, events int, known bool) {
+	p.u.change(func(s *Status) { s.Delivered += uint64(events) })
 	p.unknown, p.silent = 0, 0
+	if p.shaken {
+		p.shaken, p.shook = false, p.now()
+	}
 	p.refuse.reset()
 	p.well()
 	for _, m := range all {
 		for i := range m.events {
 			e := &m.events[i]
+			if e.Seq <= g.resent && !known {
+				p.u.change(func(s *Status) { s.Resent++ })
+			}
 			switch {
 			case e.Type == queue.EventGap:
 				p.u.change(func(s *Status) { s.Gaps++; s.Lost += e.Gap.Events() })

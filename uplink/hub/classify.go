@@ -104,7 +104,7 @@ func isAuth(err error) bool {
 // classOf is the table of JetStream's errors.
 func classOf(e *APIError) Class {
 	switch e.ErrCode {
-	case 10071, 10164: // Wrong last sequence.
+	case 10070, 10071, 10164: // Another message is last.
 		return ClassFence
 	case 10201: // A batch has an identity that the stream knows.
 		return ClassDuplicate

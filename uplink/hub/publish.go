@@ -28,6 +28,7 @@ type Receipt struct {
 // Headers of a publish. The client library has names for some of them only.
 const (
 	headerFence       = "Nats-Expected-Last-Subject-Sequence"
+	headerBehind      = "Nats-Expected-Last-Msg-Id"
 	headerStream      = "Nats-Expected-Stream"
 	headerBatchID     = "Nats-Batch-Id"
 	headerBatchSeq    = "Nats-Batch-Sequence"
@@ -40,6 +41,9 @@ const (
 // Fence makes the server refuse a message unless the last one on its subject has this sequence in the stream; 0:
 // there is none.
 func Fence(m *nats.Msg, seq uint64) { m.Header[headerFence] = []string{strconv.FormatUint(seq, 10)} }
+
+// Behind makes the server refuse a message unless the last one of the stream is before, by its identity.
+func Behind(m, before *nats.Msg) { m.Header[headerBehind] = before.Header[nats.MsgIdHdr] }
 
 // ForStream makes the server refuse a message that would go into another stream.
 func ForStream(m *nats.Msg, stream string) { m.Header[headerStream] = []string{stream} }
