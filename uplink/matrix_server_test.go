@@ -87,13 +87,6 @@ func Test09ServerKilled(t *testing.T) {
 	mustBeExact(t, tr, admin)
 }
 
-func freePort(t testing.TB) int {
-	s := newStand(t, func(o *server.Options) { o.JetStream = false })
-	port := s.opts.Port
-	s.stop()
-	return port
-}
-
 func Test11ServerWiped(t *testing.T) {
 	t.Parallel()
 	for _, retain := range []uint64{1 << 30, 20} {

@@ -40,7 +40,7 @@ func TestREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.Host, opts.Port, opts.NoLog, opts.NoSigs = "127.0.0.1", -1, true, true
+	opts.Host, opts.Port, opts.NoLog, opts.NoSigs = "127.0.0.1", freePort(t), true, true
 	s := &stand{t: t, opts: opts}
 	s.start()
 	t.Cleanup(s.stop)

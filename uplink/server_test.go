@@ -3,6 +3,8 @@ package uplink_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -25,7 +27,7 @@ type stand struct {
 func newStand(t testing.TB, change func(o *server.Options)) *stand {
 	s := &stand{t: t, dir: t.TempDir()}
 	s.opts = &server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: s.dir, NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: freePort(t), JetStream: true, StoreDir: s.dir, NoLog: true, NoSigs: true,
 		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 30,
 	}
 	if change != nil {
@@ -34,6 +36,21 @@ func newStand(t testing.TB, change func(o *server.Options)) *stand {
 	s.start()
 	t.Cleanup(s.stop)
 	return s
+}
+
+// freePort returns a port that nobody listens on, and that the kernel gives to nobody who dials: so it is still free
+// when a server comes back.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			ln.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 // start starts it, on the port that it had before.
@@ -48,14 +65,6 @@ func (s *stand) start() {
 		s.t.Fatal("the server does not start")
 	}
 	s.srv = srv
-	if s.opts.Port <= 0 {
-		s.opts.Port = portOf(srv.ClientURL())
-	}
-}
-
-func portOf(url string) int {
-	port, _ := strconv.Atoi(strings.TrimSuffix(url[strings.LastIndexByte(url, ':')+1:], "/"))
-	return port
 }
 
 func (s *stand) stop() {
