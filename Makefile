@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
 CUTS    ?= 2000
 
-.PHONY: help check test race 386 lint bench compare build fuzz crash powercut uplink-test uplink-chaos deb repo package-test disk generate clean
+.PHONY: help check test race 386 lint bench compare compare-full build fuzz crash powercut uplink-test uplink-chaos deb repo package-test disk generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +29,13 @@ lint: ## gofmt, vet and golangci-lint
 bench: ## benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-compare: ## produces a second beside beanstalkd (if installed) and the raw disk
-	$(GO) run ./cmd/compare
+compare: ## beside beanstalkd, Redis (if installed), NATS and the raw disk, under 10 minutes; bin/compare.{json,svg}
+	@mkdir -p bin
+	$(GO) run ./cmd/compare -json bin/compare.json -svg bin/compare.svg
+
+compare-full: ## the same with more rounds and payloads, and all with a million items waiting; takes hours
+	@mkdir -p bin
+	$(GO) run ./cmd/compare -full -rounds 5 -length 5s -sizes 256,4096 -json bin/compare-full.json -svg bin/compare-full.svg
 
 build: ## bin/querator-linux-{amd64,arm64,armv6}
 	VERSION='$(VERSION)' .ci/run build
