@@ -194,7 +194,7 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	txn := d.db.NewTransaction(false)
+	txn := d.readTxn()
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letterDefinition}})
 	defer it.Close()

@@ -168,7 +168,7 @@ func (h *holding) rebuild(dir string) (err error) {
 // copyTo writes the values to d in many transactions, which together are on
 // flash when d is closed.
 func (h *holding) copyTo(d *database) error {
-	txn := d.db.NewTransaction(true)
+	txn := d.writeTxn()
 	defer func() { txn.Discard() }()
 	for _, key := range slices.Sorted(maps.Keys(h.values)) {
 		value, _, err := h.value([]byte(key))
@@ -177,18 +177,18 @@ func (h *holding) copyTo(d *database) error {
 		}
 		err = txn.SetEntry(badger.NewEntry([]byte(key), value))
 		if errors.Is(err, badger.ErrTxnTooBig) {
-			if err := txn.Commit(); err != nil {
-				return unavailable(err, "cannot write to %s", d.dir)
+			if err := d.commit(txn); err != nil {
+				return err
 			}
-			txn = d.db.NewTransaction(true)
+			txn = d.writeTxn()
 			err = txn.SetEntry(badger.NewEntry([]byte(key), value))
 		}
 		if err != nil {
 			return unavailable(err, "cannot write to %s", d.dir)
 		}
 	}
-	if err := txn.Commit(); err != nil {
-		return unavailable(err, "cannot write to %s", d.dir)
+	if err := d.commit(txn); err != nil {
+		return err
 	}
 	return d.log.check()
 }

@@ -292,15 +292,15 @@ func (t *tail) batch(entries []entry) int {
 
 // transact writes the entries in one transaction and keeps the books.
 func (t *tail) transact(entries []entry) error {
-	txn := t.db.NewTransaction(true)
+	txn := t.writeTxn()
 	defer txn.Discard()
 	for _, e := range entries {
 		if err := txn.SetEntry(badger.NewEntry(e.key, e.value)); err != nil {
 			return unavailable(err, "cannot write to %s", t.dir)
 		}
 	}
-	if err := txn.Commit(); err != nil {
-		return unavailable(err, "cannot write to %s", t.dir)
+	if err := t.commit(txn); err != nil {
+		return err
 	}
 	for _, e := range entries {
 		size := len(e.value)

@@ -48,8 +48,9 @@ type Client struct {
 	once  sync.Once
 	err   error // what was wrong with the fields
 	http  *http.Client
-	base  string // such as http://agent
-	place string // what error messages call the agent's address
+	local *localTransport // nil when calls go through http alone
+	base  string          // such as http://agent
+	place string          // what error messages call the agent's address
 }
 
 // Close closes the connections that are open and not in use. The client can be used again.
@@ -98,7 +99,9 @@ func (c *Client) resolve() error {
 	c.place = cmp.Or(c.place, "unix://"+path)
 	c.http = c.HTTPClient
 	if c.http == nil {
-		c.http = &http.Client{Transport: c.transport(path)}
+		transport := c.transport(path)
+		c.local, _ = transport.(*localTransport)
+		c.http = &http.Client{Transport: transport}
 	}
 	return nil
 }
@@ -140,15 +143,31 @@ func (c *Client) call(ctx context.Context, path string, req, out proto.Message) 
 
 // post sends an encoded request and returns the encoded reply, or an error if the agent answered with one.
 func (c *Client) post(ctx context.Context, path string, body []byte) ([]byte, error) {
-	resp, err := c.do(ctx, path, contentType, bytes.NewReader(body))
-	if err != nil {
+	if err := c.setUp(); err != nil {
 		return nil, err
 	}
-	reply, err := readReply(resp)
-	if err != nil {
+	if c.local == nil {
+		resp, err := c.do(ctx, path, contentType, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		reply, err := readReply(resp)
+		if err != nil {
+			return nil, c.transportError(ctx, err)
+		}
+		return reply, nil
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, c.transportError(ctx, err)
 	}
-	return reply, nil
+	a, err := c.local.exchange(ctx, path, body)
+	switch {
+	case err != nil:
+		return nil, c.transportError(ctx, err)
+	case a.code != http.StatusOK:
+		return nil, replyError(a)
+	}
+	return a.body, nil
 }
 
 // do sends a request and returns the answer with its body, or an error if the agent answered with one.
@@ -176,14 +195,14 @@ func (c *Client) do(ctx context.Context, path, media string, body io.Reader) (*h
 	if err != nil {
 		return nil, c.transportError(ctx, err)
 	}
-	return nil, replyError(resp, reply)
+	return nil, replyError(answerOf(resp, reply))
 }
 
 // readReply reads and closes the body of resp.
 func readReply(resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close()
 	if resp.ContentLength > maxReply {
-		return nil, fmt.Errorf("the reply has %d bytes, more than %d", resp.ContentLength, maxReply)
+		return nil, largeReply(resp.ContentLength)
 	}
 	if n := resp.ContentLength; n >= 0 {
 		reply := make([]byte, n)
@@ -198,21 +217,21 @@ func readReply(resp *http.Response) ([]byte, error) {
 }
 
 // replyError turns an answer that is not 200 into an error.
-func replyError(resp *http.Response, body []byte) error {
+func replyError(a *answer) error {
 	var reply pb.Reply
-	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	media, _, _ := mime.ParseMediaType(a.mediaType)
 	err := fmt.Errorf("content type '%s'", media)
 	switch media {
 	case contentType:
-		err = proto.Unmarshal(body, &reply)
+		err = proto.Unmarshal(a.body, &reply)
 	case "application/json":
-		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, &reply)
+		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(a.body, &reply)
 	}
 	if err != nil {
-		return &Error{Code: resp.StatusCode, kind: ErrInternal, cause: err,
-			Message: fmt.Sprintf("%s, and the answer is not of the agent: %v", resp.Status, err)}
+		return &Error{Code: a.code, kind: ErrInternal, cause: err,
+			Message: fmt.Sprintf("%s, and the answer is not of the agent: %v", a.status, err)}
 	}
-	code := cmp.Or(int(reply.Code), resp.StatusCode)
+	code := cmp.Or(int(reply.Code), a.code)
 	return &Error{Code: code, Message: reply.Message, kind: kindOf(code, reply.Message)}
 }
 

@@ -11,6 +11,9 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/head"
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // conn is a connection. It belongs to its goroutine (serve), but for busy and
@@ -20,6 +23,8 @@ type conn struct {
 	nc       net.Conn
 	in       *limited
 	r        *bufio.Reader
+	next     *poll.Conn
+	deadline deadlines
 	out      []byte // of replies; at most keepOut is kept between them
 	busy     bool
 	answered bool // a reply was given
@@ -34,6 +39,9 @@ const (
 	leftOver = 64 << 10
 	// refusalWait is how long a connection that was refused stays, at most.
 	refusalWait = 50 * time.Millisecond
+	// pollWait is how long a connection waits in the kernel for the next request of
+	// a client that makes one after the other.
+	pollWait = time.Millisecond
 	// watchAfter is how long a handler runs before somebody looks whether the
 	// client is still there.
 	watchAfter = 10 * time.Millisecond
@@ -41,7 +49,7 @@ const (
 
 func newConn(s *Server, nc net.Conn) *conn {
 	in := &limited{r: nc}
-	return &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in)}
+	return &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), next: poll.New(nc), deadline: deadlines{nc: nc}}
 }
 
 // limited reads from a connection; the head of a request is bounded.
@@ -101,7 +109,11 @@ func (c *conn) await() bool {
 	if c.r.Buffered() > 0 {
 		return true
 	}
-	_ = c.nc.SetReadDeadline(after(c.s.IdleTimeout))
+	if c.answered && c.next.Wait(&c.s.polls, pollWait) {
+		_ = c.deadline.setRead(time.Time{})
+	} else {
+		_ = c.deadline.setRead(after(c.s.IdleTimeout))
+	}
 	_, err := c.r.Peek(1)
 	return err == nil
 }
@@ -115,17 +127,14 @@ func after(d time.Duration) time.Time {
 
 // readHead reads a request up to its body.
 func (c *conn) readHead() (*http.Request, error) {
-	_ = c.nc.SetReadDeadline(after(c.s.HeaderTimeout))
-	c.in.left = c.s.MaxHeaderBytes
-	if c.in.left <= 0 {
-		c.in.left = defaultMaxHeader
+	req, err := c.readPlain(), error(nil)
+	if req == nil {
+		req, err = c.readAny()
 	}
-	req, err := http.ReadRequest(c.r)
-	c.in.left = -1
 	if err != nil {
 		return nil, err
 	}
-	_ = c.nc.SetDeadline(time.Time{}) // The handler sets its own.
+	_ = c.deadline.setRead(time.Time{}) // The handler sets its own.
 	switch {
 	case req.ProtoMajor != 1:
 		return nil, fmt.Errorf("%s is not spoken here", req.Proto)
@@ -133,6 +142,28 @@ func (c *conn) readHead() (*http.Request, error) {
 		return nil, errors.New("the Host header is missing")
 	}
 	return req, nil
+}
+
+// readPlain reads a head that is as most are, and has come whole; nil is another.
+func (c *conn) readPlain() *http.Request {
+	b, _ := c.r.Peek(c.r.Buffered()) // What is there can be had.
+	req, n := head.Request(b)
+	if req == nil || n > c.s.maxHead() {
+		return nil
+	}
+	_, _ = c.r.Discard(n)
+	if req.ContentLength > 0 {
+		req.Body = &sized{r: c.r, left: req.ContentLength}
+	}
+	return req
+}
+
+// readAny reads any head.
+func (c *conn) readAny() (*http.Request, error) {
+	_ = c.deadline.setRead(after(c.s.HeaderTimeout))
+	c.in.left = c.s.maxHead()
+	defer func() { c.in.left = -1 }()
+	return http.ReadRequest(c.r)
 }
 
 // refuse answers a request that could not be read, when somebody may listen.
@@ -171,7 +202,7 @@ func (c *conn) handle(req *http.Request) (keep bool) {
 	if req.Body == http.NoBody || req.ContentLength == 0 {
 		b.ended.Store(true)
 	}
-	w := &response{c: c, req: req, header: make(http.Header, 4), cancel: cancel}
+	w := &response{c: c, req: req, body: b, header: make(http.Header, 4), cancel: cancel}
 	if req.Header.Get("Expect") != "" && !b.ended.Load() {
 		b.before = w.sendContinue
 	}
@@ -183,7 +214,7 @@ func (c *conn) handle(req *http.Request) (keep bool) {
 		return false
 	}
 	stop()
-	return w.finish() && b.drain(c.nc) && !req.Close
+	return w.finish() && b.drain(c) && !req.Close
 }
 
 // call runs the handler. It returns false when that panicked.
@@ -227,47 +258,8 @@ func (c *conn) watch(b *body, cancel func()) (stop func()) {
 			return
 		}
 		stopped.Store(true)
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // Wakes it.
+		_ = c.deadline.setRead(time.Unix(1, 0)) // Wakes it.
 		<-done
-		_ = c.nc.SetReadDeadline(time.Time{})
+		_ = c.deadline.setRead(time.Time{})
 	}
-}
-
-// body is the body of a request.
-type body struct {
-	rc     io.ReadCloser
-	before func() error // called before the first read; nil if there is nothing to do
-	ended  atomic.Bool  // all of it was read
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if b.before != nil {
-		f := b.before
-		b.before = nil
-		if err := f(); err != nil {
-			return 0, err
-		}
-	}
-	n, err := b.rc.Read(p)
-	if errors.Is(err, io.EOF) {
-		b.ended.Store(true)
-	}
-	return n, err
-}
-
-func (b *body) Close() error { return nil }
-
-// drain reads what is left of the body, if it is little. It returns false when
-// the connection stands in the middle of it.
-func (b *body) drain(nc net.Conn) bool {
-	if b.ended.Load() {
-		return true
-	}
-	if b.before != nil {
-		return false // Whether the client sends it now cannot be known.
-	}
-	_ = nc.SetReadDeadline(time.Now().Add(time.Second))
-	_, err := io.CopyN(io.Discard, b, leftOver)
-	_ = nc.SetReadDeadline(time.Time{})
-	return errors.Is(err, io.EOF)
 }

@@ -14,6 +14,7 @@ import (
 type response struct {
 	c      *conn
 	req    *http.Request
+	body   *body
 	header http.Header
 	begun  bool // the head is written, into the buffer at least
 	chunks bool
@@ -154,7 +155,12 @@ func (w *response) FlushError() error {
 }
 
 // SetReadDeadline bounds the time for the body of the request.
-func (w *response) SetReadDeadline(t time.Time) error { return w.c.nc.SetReadDeadline(t) }
+func (w *response) SetReadDeadline(t time.Time) error {
+	if b, ok := w.body.rc.(*sized); ok && b.left <= int64(w.c.r.Buffered()) && !t.IsZero() {
+		return nil // It is there.
+	}
+	return w.c.deadline.setRead(t)
+}
 
-// SetWriteDeadline bounds the time for the reply.
-func (w *response) SetWriteDeadline(t time.Time) error { return w.c.nc.SetWriteDeadline(t) }
+// SetWriteDeadline bounds the time for the reply; up to an eighth of it may be missing.
+func (w *response) SetWriteDeadline(t time.Time) error { return w.c.deadline.setWrite(t) }

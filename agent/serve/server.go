@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // Server serves a handler on the connections of listeners. The fields are set
@@ -35,6 +37,7 @@ type Server struct {
 	// ErrorLog gets what goes wrong with clients; nil drops it.
 	ErrorLog *log.Logger
 
+	polls poll.Limit
 	// draining: nothing is accepted, and every connection ends with its reply.
 	draining atomic.Bool
 
@@ -47,6 +50,13 @@ type Server struct {
 }
 
 const defaultMaxHeader = 16 << 10
+
+func (s *Server) maxHead() int {
+	if s.MaxHeaderBytes > 0 {
+		return s.MaxHeaderBytes
+	}
+	return defaultMaxHeader
+}
 
 // Serve accepts connections until Drain, Shutdown or Close, and returns
 // http.ErrServerClosed then, else why the listener failed.
