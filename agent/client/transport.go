@@ -21,7 +21,7 @@ import (
 type localTransport struct {
 	dial func(ctx context.Context) (net.Conn, error)
 
-	polls poll.Limit
+	polls poll.Group
 
 	mu   sync.Mutex
 	idle []*localConn // the one used last is at the end; at most idleConns

@@ -5,11 +5,13 @@
 // processes that wait for each other in turn this takes longer, on two cores,
 // than all else that they do beside the disk. Here the thread itself waits in the
 // kernel, for a moment. A connection on which nothing is said for longer than
-// that waits like all others.
+// that waits like all others, and so does every connection while there are
+// several at work: they do better together, in the scheduler's one wait for all.
 package poll
 
 import (
 	"net"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,13 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limit bounds how many connections wait so at a time: each holds a thread. Its
-// zero value is ready for use, by any goroutine.
-type Limit struct{ waiting atomic.Int32 }
-
-// most is how many connections of a Limit wait in the kernel at a time. More do
-// better together, in the scheduler's one wait for all.
-const most = 2
+// Group is the connections of a process that wait. Its zero value is ready for
+// use, by any goroutine.
+type Group struct {
+	last atomic.Pointer[Conn] // the one that waited last
+}
 
 // skips is how often a connection waits like all others after it waited here for
 // nothing.
@@ -35,10 +35,11 @@ type Conn struct {
 	skip int             // so many times it is not tried
 }
 
-// New returns a Conn for nc; one of a kind that has no descriptor never waits.
+// New returns a Conn for nc. It never waits for one of a kind that has no
+// descriptor, nor where one thread has to do everything.
 func New(nc net.Conn) *Conn {
 	c := &Conn{}
-	if sc, ok := nc.(syscall.Conn); ok {
+	if sc, ok := nc.(syscall.Conn); ok && runtime.GOMAXPROCS(0) > 1 {
 		c.raw, _ = sc.SyscallConn() // Nil is an answer too.
 	}
 	return c
@@ -46,17 +47,15 @@ func New(nc net.Conn) *Conn {
 
 // Wait waits for at most d, in whole milliseconds, and returns whether there is
 // something to read now, if only the end. False means nothing: the caller waits
-// on as if it had not called. A deadline of the connection does not end it.
-func (c *Conn) Wait(l *Limit, d time.Duration) bool {
+// on as if it had not called. It does not wait unless the connection is also the
+// one of the group that waited last. A deadline of the connection does not end
+// it, and closing the connection takes as long.
+func (c *Conn) Wait(g *Group, d time.Duration) bool {
+	if g.last.Swap(c) != c || c.raw == nil {
+		return false
+	}
 	if c.skip > 0 {
 		c.skip--
-		return false
-	}
-	if c.raw == nil {
-		return false
-	}
-	defer l.waiting.Add(-1)
-	if l.waiting.Add(1) > most {
 		return false
 	}
 	ready := false
@@ -64,10 +63,9 @@ func (c *Conn) Wait(l *Limit, d time.Duration) bool {
 	_ = c.raw.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, int(d/time.Millisecond))
-		ready = err == nil && n > 0
+		if ready = err == nil && n > 0; err == nil && n == 0 {
+			c.skip = skips
+		}
 	})
-	if !ready {
-		c.skip = skips
-	}
 	return ready
 }

@@ -1,5 +1,5 @@
 // Package serve is an HTTP/1.1 server for local sockets. It serves the handlers
-// of net/http, and uses its parser; what it leaves out is what costs time
+// of net/http, and uses its parser for all but the plainest heads; what it leaves out is what costs time
 // between two processes of one machine: the server of net/http reads ahead on
 // every connection, in a goroutine of its own, while a handler runs, to notice
 // that the client goes. Here this begins only when a handler takes longer than a
@@ -13,6 +13,9 @@
 //	    ▲                                   │ what does not parse: 400, 431, close
 //	    │                                   ▼
 //	    └── keep-alive ◄── write the rest ◄── handler
+//
+// A client that is alone and makes one request after the other is waited for in
+// the kernel for a moment, see package poll.
 //
 // The handler sets the deadlines for the body and for the reply with
 // http.ResponseController. A reply with a Content-Length is written in one

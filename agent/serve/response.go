@@ -156,8 +156,10 @@ func (w *response) FlushError() error {
 
 // SetReadDeadline bounds the time for the body of the request.
 func (w *response) SetReadDeadline(t time.Time) error {
-	if b, ok := w.body.rc.(*sized); ok && b.left <= int64(w.c.r.Buffered()) && !t.IsZero() {
-		return nil // It is there.
+	if !t.IsZero() && !w.body.ended.Load() { // Else the watch may be reading.
+		if b, ok := w.body.rc.(*sized); ok && b.left <= int64(w.c.r.Buffered()) {
+			return nil // It is there.
+		}
 	}
 	return w.c.deadline.setRead(t)
 }

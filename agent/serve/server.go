@@ -37,7 +37,7 @@ type Server struct {
 	// ErrorLog gets what goes wrong with clients; nil drops it.
 	ErrorLog *log.Logger
 
-	polls poll.Limit
+	polls poll.Group
 	// draining: nothing is accepted, and every connection ends with its reply.
 	draining atomic.Bool
 
