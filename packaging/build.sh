@@ -70,7 +70,10 @@ common() {
   packed packaging/README.md "$doc/README.md.gz"
   packaging/licences.sh "$work/copyright"
   put 644 "$work/copyright" "$doc/copyright"
-  for example in packaging/examples/*; do put 644 "$example" "$doc/examples/$(basename "$example")"; done
+  for example in packaging/examples/* packaging/examples/fleet/*; do
+    if [[ -d $example ]]; then continue; fi
+    put "$(if [[ -x $example ]]; then echo 755; else echo 644; fi)" "$example" "$doc/${example#packaging/}"
+  done
 }
 
 # changelog writes the entry of this version.

@@ -64,6 +64,7 @@ func Run(ctx context.Context, o Options) []Finding {
 	x.checkQuarantine()
 	x.checkMemory()
 	x.checkClock()
+	x.checkUplink(ctx)
 	x.checkProcess()
 	x.checkMachine()
 	return x.list

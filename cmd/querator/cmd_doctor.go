@@ -29,8 +29,8 @@ func (e *env) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Look over this device and say what to do",
 		Long: `Look over this device: the agent, its socket, file systems, space, how long the card takes to sync and whether
-it seems to lie about it, wear, memory and its limits, the clock, the kernel, and the power supply. Each finding comes
-with what to do. Exits with 1 if anything is failing; warnings are no failure. Run it as root or as the agent's user:
+it seems to lie about it, wear, memory and its limits, the clock, the uplink, the kernel, and the power supply. Each
+finding comes with what to do. Exits with 1 if anything is failing; warnings are no failure. Run it as root or as the agent's user:
 it writes a small file next to the data to measure syncs, and removes it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

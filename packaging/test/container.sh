@@ -4,10 +4,9 @@
 #
 #   packaging/test/container.sh       with the newest package for this architecture in dist
 . "$(dirname "$0")/lib.sh"
-needs debootstrap systemd-nspawn nsenter dpkg-deb gpg apt-ftparchive
-arch=$(dpkg --print-architecture)
-tree "$arch" systemd,systemd-sysv,dbus,curl,init-system-helpers,ca-certificates,procps
-layer machine "$arch"
+. "$(dirname "$0")/boot.sh"
+needs dpkg-deb gpg apt-ftparchive
+native_layer machine
 
 # A repository with the package as it is and one of the next version, which brings another querator.toml.
 deb=$(newest "$arch")
@@ -27,18 +26,7 @@ Signed-By: /srv/repo/querator-archive-keyring.gpg
 END
 passed "a signed repository with $old and $new"
 
-systemd-nspawn --quiet --register=no --keep-unit --private-network --boot -D "$root" --machine="qt$$" </dev/null >"$scratch/boot.log" 2>&1 &
-nspawn=$!
-at_end "kill -KILL $nspawn 2>/dev/null; wait $nspawn 2>/dev/null"
-until_true 30 "the start of the container" pgrep -P "$nspawn"
-leader=$(pgrep -P "$nspawn")
-at_end "kill -KILL $leader 2>/dev/null"
-inside() { nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
-as() { inside setpriv --reuid "$1" --regid "$1" --init-groups "${@:2}"; }
-show() { inside systemctl show -P "$1" "${2:-querator.service}"; }
-is_active() { [[ $(show ActiveState) == active && $(show SubState) == running ]]; }
-until_true 90 "the boot of the container" inside systemctl is-active basic.target
-passed "booted: $(inside systemctl --version | head -n 1), Debian $(cat "$root/etc/debian_version")"
+boot
 
 inside apt-get update -qq
 inside apt-get install -y -qq "querator=$old" >"$scratch/apt.log" 2>&1 || { cat "$scratch/apt.log"; fail "apt-get install"; }
@@ -201,6 +189,5 @@ same "after purge" "$(cd "$root" && ls -d etc/querator/conf.d/* var/lib/querator
 upgrade "querator=$new"
 until_true 30 "the start after a purge" is_active
 passed "purged and installed again"
-kill -s RTMIN+4 "$leader"
-wait "$nspawn" || true
+shut_down
 echo "the package passes in a container"
