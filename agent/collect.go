@@ -19,8 +19,9 @@ const otherQueues = "~other"
 // definitions is the label of the storage of the definitions, which has no name.
 const definitions = "queues"
 
-// collect writes all but the requests on a page of metrics.
-func (a *Agent) collect(ctx context.Context, p *metrics.Page) {
+// collect writes all but the requests on a page of metrics, without the names of
+// queues that shows does not report.
+func (a *Agent) collect(ctx context.Context, p *metrics.Page, shows func(queue string) bool) {
 	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
 	a.collectProcess(p)
@@ -34,7 +35,7 @@ func (a *Agent) collect(ctx context.Context, p *metrics.Page) {
 	sum := sumFigures(p, list)
 	p.Set(metrics.Healthy, truth(sum.failed == 0))
 	writeSum(p, &sum, &all)
-	writeQueues(p, list, &rest)
+	writeQueues(p, list, &rest, shows)
 }
 
 // collectProcess writes what is known of the process.
@@ -65,6 +66,7 @@ func (a *Agent) collectUplink(ctx context.Context, p *metrics.Page) {
 	p.Set(metrics.UplinkPending, float64(s.Pending))
 	p.Set(metrics.UplinkOldest, s.Oldest.Seconds())
 	p.Set(metrics.UplinkBytes, float64(s.Bytes))
+	p.Set(metrics.UplinkBlocked, float64(s.Blocked))
 	p.Set(metrics.UplinkDelivered, float64(s.Delivered))
 	p.Set(metrics.UplinkResent, float64(s.Resent))
 	p.Set(metrics.UplinkLost, float64(s.Lost))
@@ -167,13 +169,16 @@ func writeLedger(p *metrics.Page, l *queue.Ledger) {
 }
 
 // writeQueues writes the queues that have series of their own, and the sums of
-// all others.
-func writeQueues(p *metrics.Page, list []queueFigures, rest *counts) {
+// all others. One that whoever asks may not read is left out, and not counted
+// as another: a counter of the others would fall when it is deleted.
+func writeQueues(p *metrics.Page, list []queueFigures, rest *counts, shows func(queue string) bool) {
 	var other queueFigures
 	others := false
 	for i := range list {
 		if list[i].own {
-			writeQueue(p, list[i].name, &list[i])
+			if shows(list[i].name) {
+				writeQueue(p, list[i].name, &list[i])
+			}
 			continue
 		}
 		others = true

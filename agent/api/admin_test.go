@@ -62,7 +62,7 @@ func TestHealth(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	w := newWorld(t, func(o *api.Options, _ *queue.Limits) {
-		o.Collect = func(_ context.Context, p *metrics.Page) { p.Set(metrics.Connections, 42) }
+		o.Collect = func(_ context.Context, p *metrics.Page, _ func(string) bool) { p.Set(metrics.Connections, 42) }
 	})
 	w.post("/v1/queues.list", "{}")
 	w.post("/v1/queues.list", "{")

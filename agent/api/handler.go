@@ -49,9 +49,10 @@ type Options struct {
 	// which package serve has.
 	Guard *access.Guard
 	// Collect adds to the page that GET /metrics writes what the handler does not
-	// know: all but the requests and the bytes in flight. It is called from the
-	// goroutine of the request; nil adds nothing.
-	Collect func(ctx context.Context, page *metrics.Page)
+	// know: all but the requests and the bytes in flight. Queues that shows does
+	// not report are not named on it. It is called from the goroutine of the
+	// request; nil adds nothing.
+	Collect func(ctx context.Context, page *metrics.Page, shows func(queue string) bool)
 	// Problems returns what a person should look after beside partitions that
 	// fail, for health and status. It is called from the goroutine of the
 	// request; nil knows of none.
@@ -75,7 +76,7 @@ type Handler struct {
 	service  *queue.Service
 	version  string
 	status   func(context.Context, *pb.AgentStatusResponse)
-	collect  func(context.Context, *metrics.Page)
+	collect  func(context.Context, *metrics.Page, func(string) bool)
 	problems func(context.Context) []Problem
 	uplink   Uplink
 	logError func(path string, err error)
@@ -109,7 +110,7 @@ func New(o Options) *Handler {
 		o.Guard = access.New(access.Options{})
 	}
 	if o.Collect == nil {
-		o.Collect = func(context.Context, *metrics.Page) {}
+		o.Collect = func(context.Context, *metrics.Page, func(string) bool) {}
 	}
 	if o.Problems == nil {
 		o.Problems = func(context.Context) []Problem { return nil }

@@ -45,16 +45,12 @@ func (c *call) health() {
 		code, check.Status, check.Output = http.StatusServiceUnavailable, "fail", "storage check failed"
 	}
 	found = append(found, c.h.problems(c.r.Context())...)
-	var notes []string
-	for i := range found[:min(len(found), maxNotes)] {
-		notes = append(notes, found[i].String())
-	}
 	data, err := json.Marshal(healthReply{
 		Status:  check.Status,
 		Version: c.h.version,
 		Output:  check.Output,
 		Checks:  map[string][]healthCheck{"queues:storage": {check}},
-		Notes:   notes,
+		Notes:   c.notes(found),
 	})
 	if err != nil {
 		c.h.logError(pathHealth, err)
@@ -65,12 +61,33 @@ func (c *call) health() {
 // maxNotes bounds the notes of a health reply.
 const maxNotes = 20
 
+// notes returns the problems that the caller may know of: those of a queue who
+// may read it, the others who may read the agent as a whole. Who connects at
+// all learns whether the agent is healthy, but no names.
+func (c *call) notes(found []Problem) []string {
+	var notes []string
+	hidden := false
+	for i := range found[:min(len(found), maxNotes)] {
+		if c.shows(found[i].Queue) {
+			notes = append(notes, found[i].String())
+		} else {
+			hidden = true
+		}
+	}
+	if hidden {
+		notes = append(notes, "there is more for those who may read the agent and all queues, such as root")
+	}
+	return notes
+}
+
 // Problem is something that a person should look after.
 type Problem struct {
 	// Failing: something does not work at all; else it is a warning.
 	Failing bool
 	// About is what it concerns, such as "queue 'a' partition 0" or "clock".
 	About string
+	// Queue is the queue that it is about; "" is the agent as a whole.
+	Queue string
 	Text  string // what is wrong
 	Hint  string // what to do about it; may be empty
 }
@@ -109,12 +126,12 @@ func (h *Handler) failures(ctx context.Context, most int) []Problem {
 		}
 		s, err := q.Stats(ctx)
 		if err != nil {
-			found = append(found, failing(fmt.Sprintf("queue '%s'", info.Name), err))
+			found = append(found, failing(info.Name, fmt.Sprintf("queue '%s'", info.Name), err))
 			s = &queue.Stats{}
 		}
 		for i := range s.Partitions {
 			if err := s.Partitions[i].Failure; err != nil {
-				found = append(found, failing(fmt.Sprintf("queue '%s' partition %d", info.Name, s.Partitions[i].Partition), err))
+				found = append(found, failing(info.Name, fmt.Sprintf("queue '%s' partition %d", info.Name, s.Partitions[i].Partition), err))
 			}
 		}
 		if len(found) >= most {
@@ -123,7 +140,7 @@ func (h *Handler) failures(ctx context.Context, most int) []Problem {
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		found = append(found, failing("queues", err))
+		found = append(found, failing(agentWide, "queues", err))
 	}
 	return found
 }
@@ -132,8 +149,8 @@ func (h *Handler) failures(ctx context.Context, most int) []Problem {
 var errEnough = errors.New("enough")
 
 // failing returns the problem of an error, with the hint that it may have.
-func failing(about string, err error) Problem {
-	p := Problem{Failing: true, About: about, Text: err.Error()}
+func failing(queueName, about string, err error) Problem {
+	p := Problem{Failing: true, Queue: queueName, About: about, Text: err.Error()}
 	for e := new(queue.Error); p.Hint == "" && errors.As(err, &e); err = e.Err {
 		p.Hint = e.Hint
 	}

@@ -32,8 +32,8 @@ func (c *call) mayAlso(op access.Operation, queue string) error {
 	return c.h.guard.Check(c.peer, op, queue)
 }
 
-// shows reports whether the caller may read the queue, for replies that have
-// many of them.
+// shows reports whether the caller may read the queue, or the agent as a whole,
+// for replies that tell of many.
 func (c *call) shows(queue string) bool {
 	return c.h.guard.Decide(c.peer, access.Read, queue).Allowed
 }

@@ -35,7 +35,7 @@ func (c *call) writeMetrics() {
 		page.Set(metrics.Refused, float64(c.h.guard.Refusals(op)), op.String())
 	}
 	page.Set(metrics.Holders, float64(c.h.guard.Holders()))
-	c.h.collect(c.r.Context(), page)
+	c.h.collect(c.r.Context(), page, c.shows)
 	c.h.requests.Write(page, time.Now())
 	c.writePlain(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", page.Append(nil))
 }

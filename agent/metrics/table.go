@@ -81,6 +81,7 @@ const (
 	UplinkPending
 	UplinkOldest
 	UplinkBytes
+	UplinkBlocked
 	UplinkDelivered
 	UplinkResent
 	UplinkLost
@@ -163,6 +164,7 @@ var table = [families]about{
 	UplinkPending:   {"querator_uplink_pending_events", gauge, nil, "Events that wait to be delivered."},
 	UplinkOldest:    {"querator_uplink_oldest_seconds", gauge, nil, "Age of the oldest of them, while the device ran."},
 	UplinkBytes:     {"querator_uplink_outbox_bytes", gauge, nil, "Bytes that are occupied on flash for the sake of events alone."},
+	UplinkBlocked:   {"querator_uplink_blocked_partitions", gauge, nil, "Partitions that refuse completes, since there is no room for their events."},
 	UplinkDelivered: {"querator_uplink_delivered_total", counter, nil, "Events that the server acknowledged since the agent started."},
 	UplinkResent:    {"querator_uplink_resent_total", counter, nil, "Those of them that it had acknowledged before, and lost."},
 	UplinkLost:      {"querator_uplink_lost_total", counter, nil, "Events that were given up and reported in gap events, since the agent started."},
@@ -189,6 +191,8 @@ A device without queues has about 60 series and a few for each call that is used
 queues have series of their own (8 of them, 10 lines), those that were created first; the others are summed up as the
 queue ` + "`~other`" + `. Counters count since the queues were created and go on over restarts, unless their help says that
 they begin when the agent starts. They never fall while it runs, also when a queue is deleted.
+
+Queues that the caller may not read (` + "`[[access]]`" + `) are left out of those with series of their own; the sums have them.
 
 The table is made of the program's own (` + "`go test ./agent/metrics -update`" + `); a test compares it with what is served.
 

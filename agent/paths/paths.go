@@ -107,6 +107,16 @@ func (e Env) ClientSocket() (string, error) {
 	return path, err
 }
 
+// OfClient returns the environment of the agent that a client finds by default (see ClientSocket): root's where that
+// is the system's agent. So a program of an ordinary user finds the configuration of the agent that it talks to.
+func (e Env) OfClient() Env {
+	e = e.withoutUnit()
+	if path, err := e.ClientSocket(); err == nil && path == systemSocket {
+		e.EUID = 0
+	}
+	return e
+}
+
 // ConfigFile returns the configuration file to read when no flag names one: QUERATOR_CONFIG whether or not
 // it exists, else /etc/querator/querator.toml for root or $XDG_CONFIG_HOME/querator/querator.toml (~/.config
 // if that is not set) if it exists, else "".

@@ -94,6 +94,30 @@ func TestClientSocketFindsTheAgent(t *testing.T) {
 	}
 }
 
+// A client of the system's agent learns of its configuration, one of the user's own of that.
+func TestConfigurationOfTheAgentThatIsFound(t *testing.T) {
+	const system, mine = "/run/querator/querator.sock", "/run/user/1000/querator/querator.sock"
+	const systemConfig, myConfig = "/etc/querator/querator.toml", "/home/a/.config/querator/querator.toml"
+	session := vars{"HOME": "/home/a", "XDG_RUNTIME_DIR": "/run/user/1000"}
+	named := vars{"HOME": "/home/a", "QUERATOR_SOCKET": system}
+	for _, test := range []struct {
+		env          paths.Env
+		config, data string
+	}{
+		{env(user, session, system, systemConfig, myConfig), systemConfig, "/var/lib/querator"},
+		{env(user, session, mine, system, systemConfig, myConfig), myConfig, "/home/a/.local/state/querator"},
+		{env(user, session, myConfig), myConfig, "/home/a/.local/state/querator"},
+		{env(user, named, mine, systemConfig), systemConfig, "/var/lib/querator"},
+		{env(root, nil, systemConfig), systemConfig, "/var/lib/querator"},
+	} {
+		e := test.env.OfClient()
+		data, err := e.DataDir()
+		if got := e.ConfigFile(); got != test.config || data != test.data || err != nil {
+			t.Errorf("%+v: %q and %q, %v; want %q and %q", test.env, got, data, err, test.config, test.data)
+		}
+	}
+}
+
 func TestClientAndAgentAgree(t *testing.T) {
 	for _, e := range []paths.Env{
 		env(root, nil),

@@ -69,7 +69,7 @@ func (e *env) checkAccess(ctx context.Context, flags config.Flags, q client.Acce
 		defer cancel()
 		return e.client().CheckAccess(ctx, q)
 	}
-	loaded, err := config.LoadAgent(flags, e.paths())
+	loaded, err := config.LoadAgent(flags, e.agentPaths())
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,20 @@ func (e *env) paths() paths.Env {
 	return p
 }
 
+// agentPaths is paths for what is to be known of the agent that this program talks to, whoever runs it.
+func (e *env) agentPaths() paths.Env {
+	p := e.paths()
+	if e.socket != "" {
+		p.Getenv = func(name string) string {
+			if name == paths.SocketVariable {
+				return e.socket
+			}
+			return e.getenv(name)
+		}
+	}
+	return p.OfClient()
+}
+
 func (e *env) configCommand() *cobra.Command {
 	return group("config", "Look at the agent's configuration", e.configCheckCommand())
 }

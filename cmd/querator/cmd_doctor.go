@@ -63,7 +63,7 @@ func (e *env) examine(ctx context.Context, flags *doctorFlags) ([]doctor.Finding
 // doctorConfig returns the agent's configuration.
 func (e *env) doctorConfig(flags *doctorFlags) (*config.Loaded, error) {
 	flags.config.Socket = e.socket
-	return config.LoadAgent(flags.config, e.paths())
+	return config.LoadAgent(flags.config, e.agentPaths())
 }
 
 // doctorClient returns a client for the agent with this configuration: where the flags and the environment name no
