@@ -99,24 +99,25 @@ func newLastSeen(dir string) *lastSeen {
 }
 
 // keep stamps the file now, every hour and at the end, unless the clock shows a
-// time that it has shown before.
+// time that it has shown before. Where NTP keeps the clock, its word counts, since
+// a clock that was ahead once would else make the right time look wrong for ever.
 func (s *lastSeen) keep(ctx context.Context) {
 	tick := time.NewTicker(lastSeenEvery)
 	defer tick.Stop()
 	for {
-		s.stamp(time.Now())
+		s.stamp(time.Now(), device.Synchronised())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.stamp(time.Now())
+			s.stamp(time.Now(), device.Synchronised())
 			return
 		}
 	}
 }
 
 // stamp is best effort: a clock that is believed a little too early is no harm.
-func (s *lastSeen) stamp(now time.Time) {
-	if !now.After(s.at) {
+func (s *lastSeen) stamp(now time.Time, synchronised bool) {
+	if !now.After(s.at) && !synchronised {
 		return
 	}
 	if err := os.Chtimes(s.path, now, now); os.IsNotExist(err) {

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,6 +16,26 @@ func (w *world) reboot(boot string) {
 	w.clock.Reboot(boot)
 	w.storage.SetBoot(boot)
 	w.start()
+}
+
+// Leases that end together, by a reboot or since they were given together, leave
+// the order of their items as it was.
+func TestOrderOfItemsWhoseLeasesEndTogether(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		var order []string
+		for i := range 40 {
+			order = append(order, fmt.Sprintf("item %02d", i))
+		}
+		w.produce(q, order...)
+		w.lease(q, len(order), order...)
+		w.reboot("boot-2")
+		q = w.queue("q")
+		w.pass(time.Second)
+		w.lease(q, len(order), order...)
+		w.pass(2 * time.Minute) // Longer than the leases.
+		w.lease(q, len(order), order...)
+	})
 }
 
 // Items that were produced after the clock was set back expire before those of

@@ -2,7 +2,8 @@ package queue
 
 // deadlines is a min-heap of moments at which an item wants attention. Entries
 // are not taken out when the item changes; whoever pops one checks whether it
-// still holds.
+// still holds. Those of one moment come in the order of their sequence numbers, so
+// that leases which end together leave the order of their items as it was.
 type deadlines []deadline
 
 type deadline struct {
@@ -10,11 +11,15 @@ type deadline struct {
 	seq uint64
 }
 
+func (d deadline) before(e deadline) bool {
+	return d.at < e.at || d.at == e.at && d.seq < e.seq
+}
+
 func (h *deadlines) push(at int64, seq uint64) {
 	s := append(*h, deadline{at, seq})
 	for i := len(s) - 1; i > 0; {
 		up := (i - 1) / 2
-		if s[up].at <= s[i].at {
+		if !s[i].before(s[up]) {
 			break
 		}
 		s[up], s[i] = s[i], s[up]
@@ -42,10 +47,10 @@ func (h *deadlines) pop() deadline {
 		if kid >= last {
 			break
 		}
-		if kid+1 < last && s[kid+1].at < s[kid].at {
+		if kid+1 < last && s[kid+1].before(s[kid]) {
 			kid++
 		}
-		if s[i].at <= s[kid].at {
+		if !s[kid].before(s[i]) {
 			break
 		}
 		s[i], s[kid] = s[kid], s[i]

@@ -38,6 +38,8 @@ type Agent struct {
 	User uint32
 	// Boot is the run of the kernel that it is started in; nil is the real one.
 	Boot *Boot
+	// Launch starts the command in place of its own method; nil is that.
+	Launch func(*exec.Cmd) error
 }
 
 // Process is a running agent.
@@ -100,7 +102,11 @@ func (a *Agent) Start() (*Process, error) {
 	if a.User != 0 {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.User, Gid: a.User}
 	}
-	if err := p.cmd.Start(); err != nil {
+	launch := a.Launch
+	if launch == nil {
+		launch = (*exec.Cmd).Start
+	}
+	if err := launch(p.cmd); err != nil {
 		return nil, err
 	}
 	go func() {
