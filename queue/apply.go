@@ -146,6 +146,7 @@ func (g *group) complete(r *request) error {
 	if err := g.eventRoom("complete", EventCompleted); err != nil {
 		return err
 	}
+	g.c.Removed = slices.Grow(g.c.Removed, len(r.seqs))
 	for _, seq := range r.seqs {
 		g.event(EventCompleted, g.p.st.Leases[seq])
 		g.removeLeased(seq)

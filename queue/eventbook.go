@@ -65,6 +65,9 @@ type EventBatch struct {
 	Bytes  int64 // the sum of Item.Size of the items
 	// Span and Pos say where the store puts the commit; see PartitionStore.Place.
 	Span, Pos uint64
+
+	seqs []uint64 // what add has put into Groups, in one piece
+	from int      // where in it the last group begins
 }
 
 // EventGroup are events in a row that differ in the item only.
@@ -109,9 +112,10 @@ func (b *EventBatch) End() uint64 { return b.First + uint64(b.Len()) }
 func (b *EventBatch) add(t EventType, seq uint64, attempts int32) {
 	if n := len(b.Groups); n == 0 || b.Groups[n-1].Type != t || b.Groups[n-1].Attempts != attempts {
 		b.Groups = append(b.Groups, EventGroup{Type: t, Attempts: attempts})
+		b.from = len(b.seqs)
 	}
-	g := &b.Groups[len(b.Groups)-1]
-	g.Seqs = append(g.Seqs, seq)
+	b.seqs = append(b.seqs, seq)
+	b.Groups[len(b.Groups)-1].Seqs = b.seqs[b.from:]
 }
 
 // spans returns the spans of the items.

@@ -64,13 +64,25 @@ func (g *group) event(t EventType, l *Lease) {
 		return
 	}
 	if g.c.Events == nil {
-		g.c.Events = &EventBatch{Epoch: o.epoch, First: 1}
+		g.c.Events = &EventBatch{Epoch: o.epoch, First: 1, seqs: make([]uint64, 0, g.eventsAhead())}
 		if b := g.p.st.Events; b != nil {
 			g.c.Events.First = b.Head + 1
 		}
 	}
 	g.c.Events.add(t, l.Seq, l.Attempts)
 	g.c.Events.Bytes += int64(l.Size)
+}
+
+// eventsAhead returns how many events the completes of the group are going to have
+// at most.
+func (g *group) eventsAhead() int {
+	n := 1
+	for _, r := range g.reqs {
+		if r.kind == kindComplete {
+			n += len(r.seqs)
+		}
+	}
+	return n
 }
 
 // eventRoom returns an error of kind ErrFull when a request would have events of
