@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,6 +64,7 @@ func (u *Uplink) Test(ctx context.Context) []Finding {
 		t.heartbeats(c)
 	}
 	t.stream(ctx, c)
+	t.downlinks(ctx, c)
 	return t.found
 }
 
@@ -174,21 +175,7 @@ func mayAtomic(version string) bool {
 
 // covers reports whether one of the subjects of a stream takes a subject.
 func covers(subjects []string, subject string) bool {
-	for _, s := range subjects {
-		have, want := strings.Split(s, "."), strings.Split(subject, ".")
-		for i := range have {
-			if have[i] == ">" && i < len(want) {
-				return true
-			}
-			if i >= len(want) || have[i] != "*" && have[i] != want[i] {
-				break
-			}
-			if i == len(have)-1 && len(have) == len(want) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(subjects, func(s string) bool { return hub.Covers(s, subject) })
 }
 
 // timeout is how long each request of a test may take.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/uplink/downlink"
 	"github.com/kapetan-io/querator-edge/uplink/event"
 	"github.com/kapetan-io/querator-edge/uplink/hub"
 )
@@ -52,6 +53,11 @@ type Config struct {
 	Heartbeat time.Duration
 	// Budget bounds what goes over the network.
 	Budget Budget
+	// Downlinks bring items from streams into queues; none: nothing is done. Sink is where the items go, required with
+	// Downlinks, and MaxItem the largest payload of an item, 0: 1 MiB.
+	Downlinks []downlink.Config
+	Sink      downlink.Sink
+	MaxItem   int
 	// StateFile keeps the budget used and a pause over restarts; empty: they are forgotten.
 	StateFile string
 	// Version is the agent's, for the heartbeat.

@@ -46,7 +46,7 @@ func (u *Uplink) LinkUp() {
 	u.wake()
 }
 
-// Flush sends what there is without lingering or waiting for the next try, and returns how many events are left
+// Flush sends what there is without lingering or waiting for the next try, has the downlinks look, and returns how many events are left
 // when all that there were are delivered, or when ctx ends. It does not overrule a pause or the budget.
 func (u *Uplink) Flush(ctx context.Context) (left uint64) {
 	u.mu.Lock()
@@ -59,6 +59,9 @@ func (u *Uplink) Flush(ctx context.Context) (left uint64) {
 		u.mu.Unlock()
 	}()
 	u.wake()
+	if u.down != nil {
+		u.down.Look()
+	}
 	heads := u.heads(ctx)
 	tick := time.NewTicker(flushLook)
 	defer tick.Stop()

@@ -64,6 +64,7 @@
 //
 // # Goroutines
 //
-// Run is the pump; beside it there are the three of the connection and one that waits for network links. All
+// Run is the pump; beside it there are the three of the connection, one that waits for network links, and one for
+// all downlinks (package downlink). All
 // other methods may be called by any goroutine, and share a mutex with the pump.
 package uplink

@@ -3,6 +3,8 @@ package uplink
 import (
 	"context"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/uplink/downlink"
 )
 
 // States of the uplink.
@@ -49,6 +51,9 @@ type Status struct {
 	// the budget.
 	BytesOut, BytesIn    uint64
 	DayBytes, MonthBytes int64
+
+	// Downlinks are those of the configuration, in its order.
+	Downlinks []downlink.Status
 }
 
 // Status returns the present figures; those of the outboxes are asked for within ctx. It is safe for use by any
@@ -76,6 +81,9 @@ func (u *Uplink) Status(ctx context.Context) Status {
 	var used usage
 	s.BytesOut, s.BytesIn, used = u.meter.totals()
 	s.DayBytes, s.MonthBytes = used.DayBytes, used.MonthBytes
+	if u.down != nil {
+		s.Downlinks = u.down.Status()
+	}
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/uplink/downlink"
 	"github.com/kapetan-io/querator-edge/uplink/hub"
 )
 
@@ -15,7 +16,8 @@ type Uplink struct {
 	src    Source
 	events Events
 	meter  *meter
-	poke   chan struct{} // has room for one; wakes Run
+	poke   chan struct{}      // has room for one; wakes Run
+	down   *downlink.Downlink // nil without one
 
 	fileMu sync.Mutex // held while the state file is written
 
@@ -43,6 +45,9 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 	}
 	u.cfg.Hub.Count = u.meter.count
 	u.status.State = StateConnecting
+	if u.down, err = u.newDownlinks(); err != nil {
+		return nil, err
+	}
 	return u, nil
 }
 
@@ -50,12 +55,15 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 func (u *Uplink) Device() string { return u.cfg.Hub.Device }
 
 // Run delivers until ctx ends, and then returns nil; what is under way has Timing.Drain to be acknowledged. It
-// is called once, by one goroutine, which is all that the uplink uses but for those of the connection and one
-// that waits for network links.
+// is called once, by one goroutine, which is all that the uplink uses but for those of the connection, one
+// that waits for network links, and one of the downlinks.
 func (u *Uplink) Run(ctx context.Context) error {
 	var watch sync.WaitGroup
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	watch.Go(func() { watchLinks(watchCtx, u.LinkUp) })
+	if u.down != nil {
+		watch.Go(func() { u.down.Run(watchCtx) })
+	}
 	defer watch.Wait()
 	defer stopWatch()
 
@@ -88,7 +96,9 @@ func (p *pump) session(ctx context.Context) {
 	}
 	begin := p.now()
 	p.connected(c)
+	release := p.u.useDownlinks(c)
 	err = p.serve(ctx, c)
+	release()
 	c.Close()
 	if p.now().Sub(begin) >= p.cfg.Timing.Stable {
 		p.redial.reset()

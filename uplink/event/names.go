@@ -58,6 +58,9 @@ func NewStream(prefix, device, queue string, partition int) Stream {
 	return s
 }
 
+// Token is the queue as one token of a subject.
+func (s Stream) Token() string { return s.token }
+
 // MarkerSubject is where the marker of the partition goes: the place of the last event, for streams that forget
 // events early.
 func (s Stream) MarkerSubject() string { return s.Subject + ".cursor" }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,6 +32,8 @@ type Conn struct {
 	flushed bool   // the first publish was followed by a flush
 	deaf    bool   // receipts do not reach us
 	stops   []func() bool
+	reader  atomic.Pointer[Reader] // nil without one
+	in      atomic.Int64           // bytes that came in
 }
 
 // ErrClosed says that the connection has ended; the reason is wrapped beside it.
@@ -54,8 +57,12 @@ func (c *Conn) listen() error {
 	return err
 }
 
-// deny keeps what the server said out of turn until somebody waits; the oldest is enough.
+// deny keeps what the server said out of turn until somebody waits; the oldest is enough. What is about the
+// reader's subjects is its business.
 func (c *Conn) deny(err error) {
+	if r := c.reader.Load(); r != nil && r.refuse(err) {
+		return
+	}
 	select {
 	case c.denied <- err:
 	default:

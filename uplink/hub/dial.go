@@ -29,6 +29,13 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 		}
 		return conn, err
 	}}
+	count := o.Count
+	o.Count = func(out, in int) {
+		c.in.Add(int64(in))
+		if count != nil {
+			count(out, in)
+		}
+	}
 	options, err := c.options(d, &o)
 	if err != nil {
 		return nil, err

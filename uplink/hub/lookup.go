@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -95,10 +96,20 @@ type StreamInfo struct {
 	Created time.Time    `json:"created"`
 	Config  StreamConfig `json:"config"`
 	State   struct {
-		Messages uint64 `json:"messages"`
-		LastSeq  uint64 `json:"last_seq"`
+		Messages uint64    `json:"messages"`
+		FirstSeq uint64    `json:"first_seq"`
+		LastSeq  uint64    `json:"last_seq"`
+		LastAt   time.Time `json:"last_ts"`
 	} `json:"state"`
 	Error *APIError `json:"error"`
+}
+
+// LastAt is when the server stored the last message, in nanoseconds since 1970; 0 if there was none.
+func (i *StreamInfo) LastAt() int64 {
+	if i.State.LastAt.Year() < 1970 {
+		return 0
+	}
+	return i.State.LastAt.UnixNano()
 }
 
 // StreamConfig is how a stream was set up.
@@ -120,9 +131,23 @@ type StreamConfig struct {
 	NoReceipts    bool          `json:"no_ack"`
 }
 
+// Covers reports whether a subject of a stream, with wildcards, takes a subject.
+func Covers(have, want string) bool {
+	h, w := strings.Split(have, "."), strings.Split(want, ".")
+	for i := range h {
+		if h[i] == ">" {
+			return i < len(w)
+		}
+		if i >= len(w) || h[i] != "*" && h[i] != w[i] {
+			return false
+		}
+	}
+	return len(h) == len(w)
+}
+
 // Info asks for the settings of a stream, for which a device need not have the right.
 func (c *Conn) Info(ctx context.Context, stream string, timeout time.Duration) (*StreamInfo, error) {
-	m, err := c.request(ctx, "$JS.API.STREAM.INFO."+stream, nil, timeout)
+	m, err := c.request(ctx, infoSubject(stream), nil, timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,75 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/uplink/downlink"
+	"github.com/kapetan-io/querator-edge/uplink/hub"
+)
+
+// rateSeconds is how many seconds of the rate one pull of a downlink may take, so that events get their turn.
+const rateSeconds = 10
+
+// leastPull is the least that a pull asks for, in bytes.
+const leastPull = 4 << 10
+
+// newDownlinks returns the downlinks of the configuration; nil if there are none.
+func (u *Uplink) newDownlinks() (*downlink.Downlink, error) {
+	if len(u.cfg.Downlinks) == 0 {
+		return nil, nil
+	}
+	pull := downlink.DefaultPullBytes
+	if rate := u.cfg.Budget.Rate; rate > 0 {
+		pull = int(min(int64(pull), max(leastPull, rate*rateSeconds)))
+	}
+	report := newReporter(u.events.Report, u.cfg.Timing.Log)
+	d, err := downlink.New(downlink.Options{
+		Device: u.cfg.Hub.Device, Sink: u.cfg.Sink, MaxPayload: u.cfg.MaxItem, PullBytes: pull, Gather: u.cfg.Linger,
+		Wait: func() time.Duration { return u.meter.rateWait(time.Now()) },
+		Report: func(r downlink.Report) {
+			report.send(time.Now(), Report{Kind: r.Kind, Queue: r.Queue, Text: r.Text, Err: r.Err, Alarm: r.Alarm, Good: r.Kind == downlink.ClassNone})
+		},
+		Timing: downlink.Timing{
+			Request: u.cfg.Timing.Lookup, Quiet: u.cfg.Timing.Reply, HoldMin: u.cfg.Timing.HoldMin, HoldMax: u.cfg.Timing.HoldMax,
+		},
+	}, u.cfg.Downlinks)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return d, nil
+}
+
+// useDownlinks lets the downlinks use a connection, until the function that it returns is called.
+func (u *Uplink) useDownlinks(c *hub.Conn) (end func()) {
+	if u.down == nil {
+		return func() {}
+	}
+	r, err := c.NewReader()
+	if err != nil {
+		return func() {} // The connection has ended, which the pump learns by itself.
+	}
+	u.down.Use(r)
+	return func() { u.down.Use(nil) }
+}
+
+// downlinks looks at the rights that the downlinks need, and at the settings of their streams.
+func (t *tester) downlinks(ctx context.Context, c *hub.Conn) {
+	if len(t.cfg.Downlinks) == 0 {
+		return
+	}
+	r, err := c.NewReader()
+	if err != nil {
+		t.bad("downlink", err.Error(), "try again")
+		return
+	}
+	for _, cfg := range t.cfg.Downlinks {
+		for _, f := range downlink.Test(ctx, r, t.cfg.Hub.Device, cfg, t.timeout()) {
+			t.found = append(t.found, Finding{
+				Name: "downlink " + strings.TrimSpace(cfg.Queue) + ": " + f.Name, OK: f.Fix == "", Text: f.Text, Fix: f.Fix,
+			})
+		}
+	}
+}

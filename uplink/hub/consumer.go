@@ -1,0 +1,264 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Consumer is how messages are read: a consumer of the server's that acknowledges nothing, keeps nothing on disk
+// and vanishes when it is not used. It has one name for each reader, so that a login needs no right to anybody
+// else's.
+type Consumer struct {
+	Stream, Name, Subject string
+	// From is the number of the first message wanted, at least 1; or, if it is 0, After the time that messages
+	// must be later than, in nanoseconds since 1970.
+	From  uint64
+	After int64
+	// Idle is how long the server keeps it unused.
+	Idle time.Duration
+	// HeadersOnly leaves the data of messages out.
+	HeadersOnly bool
+}
+
+func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream }
+
+func (c *Consumer) createSubject() string {
+	return "$JS.API.CONSUMER.CREATE." + c.Stream + "." + c.Name + "." + c.Subject
+}
+
+func (c *Consumer) nextSubject() string {
+	return "$JS.API.CONSUMER.MSG.NEXT." + c.Stream + "." + c.Name
+}
+
+func (c *Consumer) deleteSubject() string {
+	return "$JS.API.CONSUMER.DELETE." + c.Stream + "." + c.Name
+}
+
+// Rights are the subjects that a login must be allowed to publish on for a consumer.
+func (c *Consumer) Rights() []string {
+	return []string{infoSubject(c.Stream), c.createSubject(), c.nextSubject(), c.deleteSubject()}
+}
+
+// consumerInfo is what the server says of a consumer that it has made.
+type consumerInfo struct {
+	Pending   uint64 `json:"num_pending"`
+	Delivered struct {
+		Consumer uint64 `json:"consumer_seq"`
+	} `json:"delivered"`
+	Error *APIError `json:"error"`
+}
+
+// Tap reads from one consumer, in the order of its stream. It is for the goroutine of its Reader.
+type Tap struct {
+	r        *Reader
+	consumer Consumer
+	// What the consumer delivers comes on a subscription of its own, so that nothing late of another one is taken
+	// for it.
+	sub    *nats.Subscription
+	pulled chan *nats.Msg // written by nats.go
+	reply  string         // begins the subjects of that subscription
+}
+
+// Open makes the consumer anew, and returns how many messages it has to offer. One of its name that is there is
+// removed first. Close ends the tap, and so does the end of the connection.
+func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (tap *Tap, pending uint64, err error) {
+	if pending, err = r.replace(ctx, &c, timeout); err != nil {
+		return nil, 0, err
+	}
+	r.taps++
+	tap = &Tap{
+		r: r, consumer: c, reply: r.c.inbox + readerToken + r.c.nonce + "." + strconv.FormatUint(r.taps, 36) + ".",
+		// What is late of a pull that was given up has room too, until it is looked at.
+		pulled: make(chan *nats.Msg, 2*MaxPull+answerRoom),
+	}
+	tap.sub, err = r.c.nc.ChanSubscribe(tap.reply+"*", tap.pulled)
+	return tap, pending, err
+}
+
+// Close ends the tap; the server forgets the consumer when it was idle for a while.
+func (t *Tap) Close() {
+	_ = t.sub.Unsubscribe() // It fails only on a connection that has ended.
+}
+
+// replace makes a consumer that nobody has read from.
+func (r *Reader) replace(ctx context.Context, c *Consumer, timeout time.Duration) (pending uint64, err error) {
+	for range 2 {
+		info, err := r.create(ctx, c, timeout)
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case info.Error == nil && info.Delivered.Consumer == 0:
+			return info.Pending, nil
+		case info.Error != nil && info.Error.ErrCode != errUpdate && (info.Error.Code != 400 || info.Error.ErrCode == errNoStream):
+			return 0, info.Error
+		}
+		// It may be there, from an earlier connection: begun elsewhere, or read from.
+		var gone struct {
+			Error *APIError `json:"error"`
+		}
+		if err := r.request(ctx, c.deleteSubject(), nil, timeout, &gone); err != nil {
+			return 0, err
+		}
+		switch {
+		case gone.Error == nil:
+		case gone.Error.ErrCode != errNoConsumer:
+			return 0, gone.Error
+		case info.Error != nil:
+			return 0, info.Error // It was not there, so it was refused for another reason.
+		}
+	}
+	return 0, fmt.Errorf("%w: the consumer %s cannot be made anew; another device has its name", ErrAnswer, c.Name)
+}
+
+// Codes of JetStream's errors.
+const (
+	errUpdate     = 10012 // What is there cannot be changed to that; others say it with 400.
+	errNoConsumer = 10014
+	errNoStream   = 10059
+)
+
+func (r *Reader) create(ctx context.Context, c *Consumer, timeout time.Duration) (*consumerInfo, error) {
+	config := map[string]any{
+		"name": c.Name, "ack_policy": "none", "filter_subject": c.Subject, "replay_policy": "instant",
+		"inactive_threshold": c.Idle.Nanoseconds(), "mem_storage": true, "num_replicas": 1,
+		"deliver_policy": "by_start_sequence", "opt_start_seq": c.From,
+	}
+	if c.From == 0 {
+		delete(config, "opt_start_seq")
+		config["deliver_policy"] = "by_start_time"
+		config["opt_start_time"] = time.Unix(0, c.After+1).UTC().Format(time.RFC3339Nano)
+	}
+	if c.HeadersOnly {
+		config["headers_only"] = true
+	}
+	body, err := json.Marshal(map[string]any{"stream_name": c.Stream, "config": config})
+	if err != nil {
+		return nil, err
+	}
+	var info consumerInfo
+	if err := r.request(ctx, c.createSubject(), body, timeout, &info); err != nil {
+		return nil, err
+	}
+	return &info, nil
+}
+
+// Message is one message of a stream.
+type Message struct {
+	Header nats.Header
+	Data   []byte
+	// Seq is its number in the stream, Number that among what its consumer has delivered, At when the server stored
+	// it, in nanoseconds since 1970; Pending is how many are behind it.
+	Seq, Number uint64
+	At          int64
+	Pending     uint64
+}
+
+// PullEnd says why a Pull has returned no more.
+type PullEnd int
+
+// Ends of a Pull.
+const (
+	PullEmpty PullEnd = iota // There is no more at the moment.
+	PullMore                 // It got as much as it asked for.
+	PullLarge                // The next message alone is larger than what was asked for.
+)
+
+// receiptPrefix begins the reply subject of every message of a consumer.
+const receiptPrefix = "$JS.ACK."
+
+// slowest is the rate in bytes a second at which a link may deliver a message, while anything is heard at all.
+const slowest = 256
+
+// Pull asks for up to n messages of up to maxBytes together (0: any), those that there are now. Messages that came
+// before an error are returned with it. quiet is how long nothing may be heard. The error is ErrGone when
+// there is no such consumer.
+func (t *Tap) Pull(ctx context.Context, n, maxBytes int, quiet time.Duration) (got []Message, end PullEnd, err error) {
+	ask := map[string]any{"batch": n, "no_wait": true}
+	if maxBytes > 0 {
+		ask["max_bytes"] = maxBytes
+	}
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return nil, PullEmpty, err
+	}
+	r, subject := t.r, t.consumer.nextSubject()
+	r.owns(subject)
+	r.next++
+	number := r.next
+	reply := t.reply + strconv.FormatUint(number, 36)
+	if err := r.c.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: reply, Data: body}); err != nil {
+		return nil, PullEmpty, err
+	}
+	timer := time.NewTimer(quiet)
+	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, quiet+time.Duration(max(maxBytes, MaxPull<<10)/slowest)*time.Second)
+	defer cancel()
+	heard := r.c.in.Load()
+	for len(got) < n {
+		m, err := r.wait(ctx, t.pulled, subject, timer)
+		if errors.Is(err, ErrNoReply) && r.c.in.Load() != heard {
+			heard = r.c.in.Load() // A part of a large message, it may be.
+			timer.Reset(quiet)
+			continue
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %s", ErrNoReply, subject)
+		}
+		if err != nil {
+			return got, PullEmpty, err
+		}
+		timer.Reset(quiet)
+		if !strings.HasPrefix(m.Reply, receiptPrefix) {
+			if r.c.number(m) != number {
+				continue // The end of a pull that was given up.
+			}
+			end, err := pullEnd(m, len(got))
+			return got, end, err
+		}
+		msg, err := messageOf(m)
+		if err != nil {
+			return got, PullEmpty, err
+		}
+		got = append(got, msg)
+	}
+	return got, PullMore, nil
+}
+
+// messageOf reads what the reply subject of a message says of it.
+func messageOf(m *nats.Msg) (Message, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	return Message{
+		Header: m.Header, Data: m.Data, Seq: meta.Sequence.Stream, Number: meta.Sequence.Consumer,
+		At: meta.Timestamp.UnixNano(), Pending: meta.NumPending,
+	}, nil
+}
+
+// pullEnd reads the word of the server that ends a pull.
+func pullEnd(m *nats.Msg, got int) (PullEnd, error) {
+	status, text := m.Header.Get("Status"), m.Header.Get("Description")
+	switch {
+	case status == "404", status == "408":
+		return PullEmpty, nil
+	case status == "503":
+		return PullEmpty, fmt.Errorf("%w: %w", ErrGone, ErrNoResponders)
+	case status == "409" && strings.Contains(text, "MaxBytes"):
+		if got > 0 {
+			return PullMore, nil
+		}
+		return PullLarge, nil
+	case status == "409":
+		return PullEmpty, fmt.Errorf("%w: %s", ErrGone, text)
+	}
+	return PullEmpty, fmt.Errorf("%w: status %s, %s", ErrAnswer, status, text)
+}
