@@ -274,3 +274,10 @@ func (s *badSink) Take(ctx context.Context, name string, from, to queue.FeedMark
 	}
 	return s.Sink.Take(ctx, name, from, to, items)
 }
+
+// all returns what was reported.
+func (r *running) all() []uplink.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]uplink.Report(nil), r.seen...)
+}

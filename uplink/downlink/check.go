@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/uplink/hub"
@@ -43,20 +42,15 @@ func Test(ctx context.Context, r *hub.Reader, device string, cfg Config, timeout
 		add("stream", false, err.Error(), fmt.Sprintf("create the stream %s with a subject for %s", cfg.Stream, cfg.Subject))
 		return found
 	default:
-		add("stream", false, err.Error(), "allow the device to publish "+consumer.Rights()[0]+", and to subscribe to _INBOX_"+device+".>")
+		add("stream", false, err.Error(), "allow the device to publish $JS.API.STREAM.INFO."+cfg.Stream+", and to subscribe to _INBOX_"+device+".>")
 		return found
 	}
-	wrong := r.Rights(ctx, &consumer, timeout)
-	for _, subject := range slices.Sorted(slices.Values(consumer.Rights()[1:])) {
-		name := strings.ToLower(strings.Split(strings.TrimPrefix(subject, "$JS.API.CONSUMER."), ".")[0])
-		if name == "msg" {
-			name = "read"
+	for _, right := range r.Rights(ctx, &consumer, timeout) {
+		text := right.Subject + " may be published"
+		if right.Err != nil {
+			text = right.Err.Error()
 		}
-		if err := wrong[subject]; err != nil {
-			add(name, false, err.Error(), "allow the device to publish "+subject)
-		} else {
-			add(name, true, subject+" may be published", "")
-		}
+		add(right.Name, right.Err == nil, text, "allow the device to publish "+right.Subject)
 	}
 	c := &info.Config
 	add("subject", slices.ContainsFunc(c.Subjects, func(s string) bool { return hub.Covers(s, cfg.Subject) }),

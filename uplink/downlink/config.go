@@ -152,7 +152,7 @@ func isSubject(s string) bool {
 // feed is the name of the mark.
 func (c *Config) feed() string { return c.Stream + " " + c.Subject }
 
-// consumer is what reads it. Devices and queues have no '=' in their names, so that no two have one name.
+// consumer is what reads it.
 func (c *Config) consumer(device string) hub.Consumer {
 	return hub.Consumer{
 		Stream: c.Stream, Subject: c.Subject, Name: device + "=" + event.NewStream("", device, c.Queue, 0).Token(),

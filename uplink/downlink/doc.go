@@ -32,9 +32,10 @@
 //
 // The consumer is made by the device and begins with the message that was taken last, if it is there: another time
 // on it says that the server lost it and has given its number to another message. Then the state is asked for
-// again: if the stream was made anew in between, everything begins again. What the consumer delivers is numbered
-// without gaps, and each connection and each consumer has a subject of its own to deliver to, so nothing can be
-// missing or left over from earlier without being noticed; then the consumer is made anew, from the mark.
+// again: if the stream was made anew in between, everything begins again. A consumer has a name that nobody else
+// knows, delivers to a subject of its own and numbers what it delivers without gaps, so that nothing can be missing,
+// left over from earlier, or taken by a second device of the same name without being noticed; then the consumer is
+// made anew, from the mark.
 //
 // # When it looks
 //

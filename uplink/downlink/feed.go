@@ -27,6 +27,7 @@ type feed struct {
 	// Of the present connection:
 	reader *hub.Reader
 	tap    *hub.Tap // nil: to be opened
+	stale  *hub.Tap // of an earlier connection; its consumer is still there, perhaps
 	opened time.Time
 	number uint64 // of the last message that the consumer delivered
 	last   uint64 // the number of that message in the stream
@@ -88,6 +89,9 @@ func (f *feed) step(ctx context.Context, r *hub.Reader) (did bool, at time.Time)
 
 // connect takes over another connection, or that there is none.
 func (f *feed) connect(r *hub.Reader, now time.Time) {
+	if f.tap != nil {
+		f.stale = f.tap
+	}
 	f.reader, f.tap = r, nil
 	f.refuse.reset()
 	if f.hold.After(now) && f.wait.tries == 0 {

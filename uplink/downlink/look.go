@@ -20,6 +20,10 @@ func (f *feed) open(ctx context.Context) error {
 	if err := f.move(ctx, placeOf(f.mark, f.cfg.feed(), f.cfg.Start, info)); err != nil {
 		return err
 	}
+	if f.stale != nil {
+		f.stale.Remove(f.reader)
+		f.stale = nil
+	}
 	c := begin(f.cfg.consumer(f.o.Device), &f.mark)
 	c.HeadersOnly = f.peek
 	tap, waiting, err := f.reader.Open(ctx, c, t)

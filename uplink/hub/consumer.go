@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +14,12 @@ import (
 )
 
 // Consumer is how messages are read: a consumer of the server's that acknowledges nothing, keeps nothing on disk
-// and vanishes when it is not used. It has one name for each reader, so that a login needs no right to anybody
-// else's.
+// and vanishes when it is not used.
 type Consumer struct {
-	Stream, Name, Subject string
+	Stream, Subject string
+	// Name begins its name on the server. The rest is random, so that nobody else, not even a device of the same
+	// name, can have it or read from it.
+	Name string
 	// From is the number of the first message wanted, at least 1; or, if it is 0, After the time that messages
 	// must be later than, in nanoseconds since 1970.
 	From  uint64
@@ -27,38 +30,25 @@ type Consumer struct {
 	HeadersOnly bool
 }
 
+// Subjects of requests.
 func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream }
 
-func (c *Consumer) createSubject() string {
-	return "$JS.API.CONSUMER.CREATE." + c.Stream + "." + c.Name + "." + c.Subject
+func (c *Consumer) createSubject(name string) string {
+	return "$JS.API.CONSUMER.CREATE." + c.Stream + "." + name + "." + c.Subject
 }
 
-func (c *Consumer) nextSubject() string {
-	return "$JS.API.CONSUMER.MSG.NEXT." + c.Stream + "." + c.Name
+func (c *Consumer) nextSubject(name string) string {
+	return "$JS.API.CONSUMER.MSG.NEXT." + c.Stream + "." + name
 }
 
-func (c *Consumer) deleteSubject() string {
-	return "$JS.API.CONSUMER.DELETE." + c.Stream + "." + c.Name
-}
-
-// Rights are the subjects that a login must be allowed to publish on for a consumer.
-func (c *Consumer) Rights() []string {
-	return []string{infoSubject(c.Stream), c.createSubject(), c.nextSubject(), c.deleteSubject()}
-}
-
-// consumerInfo is what the server says of a consumer that it has made.
-type consumerInfo struct {
-	Pending   uint64 `json:"num_pending"`
-	Delivered struct {
-		Consumer uint64 `json:"consumer_seq"`
-	} `json:"delivered"`
-	Error *APIError `json:"error"`
+func (c *Consumer) deleteSubject(name string) string {
+	return "$JS.API.CONSUMER.DELETE." + c.Stream + "." + name
 }
 
 // Tap reads from one consumer, in the order of its stream. It is for the goroutine of its Reader.
 type Tap struct {
 	r        *Reader
-	consumer Consumer
+	consumer Consumer // with its whole name
 	// What the consumer delivers comes on a subscription of its own, so that nothing late of another one is taken
 	// for it.
 	sub    *nats.Subscription
@@ -66,11 +56,23 @@ type Tap struct {
 	reply  string         // begins the subjects of that subscription
 }
 
-// Open makes the consumer anew, and returns how many messages it has to offer. One of its name that is there is
-// removed first. Close ends the tap, and so does the end of the connection.
+// Open makes a consumer, and returns how many messages it has to offer. Close ends the tap, and so does the end
+// of the connection.
 func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (tap *Tap, pending uint64, err error) {
-	if pending, err = r.replace(ctx, &c, timeout); err != nil {
+	c.Name += "=" + rand.Text()
+	body, err := json.Marshal(map[string]any{"stream_name": c.Stream, "config": c.config()})
+	if err != nil {
 		return nil, 0, err
+	}
+	var info struct {
+		Pending uint64    `json:"num_pending"`
+		Error   *APIError `json:"error"`
+	}
+	if err := r.request(ctx, c.createSubject(c.Name), body, timeout, &info); err != nil {
+		return nil, 0, err
+	}
+	if info.Error != nil {
+		return nil, 0, info.Error
 	}
 	r.taps++
 	tap = &Tap{
@@ -79,75 +81,39 @@ func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (t
 		pulled: make(chan *nats.Msg, 2*MaxPull+answerRoom),
 	}
 	tap.sub, err = r.c.nc.ChanSubscribe(tap.reply+"*", tap.pulled)
-	return tap, pending, err
+	return tap, info.Pending, err
 }
 
-// Close ends the tap; the server forgets the consumer when it was idle for a while.
-func (t *Tap) Close() {
-	_ = t.sub.Unsubscribe() // It fails only on a connection that has ended.
-}
-
-// replace makes a consumer that nobody has read from.
-func (r *Reader) replace(ctx context.Context, c *Consumer, timeout time.Duration) (pending uint64, err error) {
-	for range 2 {
-		info, err := r.create(ctx, c, timeout)
-		if err != nil {
-			return 0, err
-		}
-		switch {
-		case info.Error == nil && info.Delivered.Consumer == 0:
-			return info.Pending, nil
-		case info.Error != nil && info.Error.ErrCode != errUpdate && (info.Error.Code != 400 || info.Error.ErrCode == errNoStream):
-			return 0, info.Error
-		}
-		// It may be there, from an earlier connection: begun elsewhere, or read from.
-		var gone struct {
-			Error *APIError `json:"error"`
-		}
-		if err := r.request(ctx, c.deleteSubject(), nil, timeout, &gone); err != nil {
-			return 0, err
-		}
-		switch {
-		case gone.Error == nil:
-		case gone.Error.ErrCode != errNoConsumer:
-			return 0, gone.Error
-		case info.Error != nil:
-			return 0, info.Error // It was not there, so it was refused for another reason.
-		}
-	}
-	return 0, fmt.Errorf("%w: the consumer %s cannot be made anew; another device has its name", ErrAnswer, c.Name)
-}
-
-// Codes of JetStream's errors.
-const (
-	errUpdate     = 10012 // What is there cannot be changed to that; others say it with 400.
-	errNoConsumer = 10014
-	errNoStream   = 10059
-)
-
-func (r *Reader) create(ctx context.Context, c *Consumer, timeout time.Duration) (*consumerInfo, error) {
+// config is what the server is told of the consumer.
+func (c *Consumer) config() map[string]any {
 	config := map[string]any{
 		"name": c.Name, "ack_policy": "none", "filter_subject": c.Subject, "replay_policy": "instant",
 		"inactive_threshold": c.Idle.Nanoseconds(), "mem_storage": true, "num_replicas": 1,
-		"deliver_policy": "by_start_sequence", "opt_start_seq": c.From,
 	}
-	if c.From == 0 {
-		delete(config, "opt_start_seq")
+	if c.From > 0 {
+		config["deliver_policy"], config["opt_start_seq"] = "by_start_sequence", c.From
+	} else {
 		config["deliver_policy"] = "by_start_time"
 		config["opt_start_time"] = time.Unix(0, c.After+1).UTC().Format(time.RFC3339Nano)
 	}
 	if c.HeadersOnly {
 		config["headers_only"] = true
 	}
-	body, err := json.Marshal(map[string]any{"stream_name": c.Stream, "config": config})
-	if err != nil {
-		return nil, err
-	}
-	var info consumerInfo
-	if err := r.request(ctx, c.createSubject(), body, timeout, &info); err != nil {
-		return nil, err
-	}
-	return &info, nil
+	return config
+}
+
+// Close ends the tap and removes the consumer, as far as the connection goes; else the server does when it was
+// idle for a while.
+func (t *Tap) Close() {
+	_ = t.sub.Unsubscribe() // Both fail only on a connection that has ended.
+	t.Remove(t.r)
+}
+
+// Remove removes the consumer over any connection; nothing is waited for. It is for a tap whose own connection has
+// ended.
+func (t *Tap) Remove(over *Reader) {
+	subject := t.consumer.deleteSubject(t.consumer.Name)
+	_ = over.c.nc.Publish(subject, nil)
 }
 
 // Message is one message of a stream.
@@ -189,7 +155,7 @@ func (t *Tap) Pull(ctx context.Context, n, maxBytes int, quiet time.Duration) (g
 	if err != nil {
 		return nil, PullEmpty, err
 	}
-	r, subject := t.r, t.consumer.nextSubject()
+	r, subject := t.r, t.consumer.nextSubject(t.consumer.Name)
 	r.owns(subject)
 	r.next++
 	number := r.next

@@ -175,18 +175,27 @@ func (r *Reader) Info(ctx context.Context, stream string, timeout time.Duration)
 	return &info, nil
 }
 
-// Rights asks for all that a consumer needs, in ways that change nothing, and returns what the server has
-// against each: the subject and its error.
-func (r *Reader) Rights(ctx context.Context, c *Consumer, timeout time.Duration) map[string]error {
-	wrong := map[string]error{}
-	for subject, body := range map[string]string{
-		// Bodies that the server refuses after it has looked at the rights.
-		c.createSubject(): `{"stream_name":"another"}`, c.nextSubject(): `"nothing"`, c.deleteSubject(): `"nothing"`,
-	} {
-		err := r.request(ctx, subject, []byte(body), timeout, nil)
-		if err != nil && !errors.Is(err, ErrNoResponders) {
-			wrong[subject] = err
+// Right is a subject that a login must be allowed to publish on to read.
+type Right struct {
+	Name    string // what it is for: create, read or remove
+	Subject string // with wildcards
+	Err     error  // what the server has against it
+}
+
+// Rights tries the rights that a consumer needs, in ways that change nothing.
+func (r *Reader) Rights(ctx context.Context, c *Consumer, timeout time.Duration) []Right {
+	const nobody = "querator-test"
+	rights := []Right{
+		{Name: "create", Subject: c.createSubject("*")}, {Name: "read", Subject: c.nextSubject("*")},
+		{Name: "remove", Subject: c.deleteSubject("*")},
+	}
+	subjects := []string{c.createSubject(nobody), c.nextSubject(nobody), c.deleteSubject(nobody)}
+	for i := range rights {
+		// The server looks at the rights first, and then refuses what is for another stream, or no request at all.
+		err := r.request(ctx, subjects[i], []byte(`{"stream_name":"another"}`), timeout, nil)
+		if !errors.Is(err, ErrNoResponders) {
+			rights[i].Err = err
 		}
 	}
-	return wrong
+	return rights
 }
