@@ -72,6 +72,7 @@ func (a *Agent) collectUplink(ctx context.Context, p *metrics.Page) {
 	p.Set(metrics.UplinkLost, float64(s.Lost))
 	p.Set(metrics.UplinkNetwork, float64(s.BytesOut), "out")
 	p.Set(metrics.UplinkNetwork, float64(s.BytesIn), "in")
+	collectDownlinks(p, s.Downlinks)
 }
 
 // collectStorages writes what the file systems have.

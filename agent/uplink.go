@@ -83,6 +83,7 @@ func (a *Agent) newUplink() (*uplink.Uplink, error) {
 		cfg.Budget.Windows = append(cfg.Budget.Windows, uplink.TimeWindow{From: from, To: to})
 	}
 	profile(&cfg, c.Metered())
+	a.addDownlinks(&cfg)
 	u, err := uplink.New(cfg, &outboxes{a.service}, a.clock.Trusted, uplink.Events{Report: a.uplinkReport})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrConfig, err)
@@ -157,6 +158,7 @@ func (c *uplinkCalls) Status(ctx context.Context, s *pb.UplinkStatusResponse) {
 		s.Oldest = st.Oldest.Truncate(time.Second).String()
 	}
 	s.BytesOut, s.BytesIn, s.DayBytes, s.MonthBytes = st.BytesOut, st.BytesIn, st.DayBytes, st.MonthBytes
+	s.Downlinks = downlinksToWire(st.Downlinks)
 }
 
 // Control implements api.Uplink.
@@ -213,5 +215,5 @@ func (a *Agent) uplinkProblems(ctx context.Context) []api.Problem {
 		warn("bring the uplink back, raise outbox-max-bytes, or set on-full to drop-oldest",
 			"%d partitions refuse completes: their outbox is full", st.Blocked)
 	}
-	return list
+	return append(list, downlinkProblems(st.Downlinks)...)
 }

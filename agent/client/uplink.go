@@ -42,6 +42,32 @@ type UplinkStatus struct {
 	// Left is what a flush left, Findings what a test found.
 	Left     uint64          `json:"left,omitempty"`
 	Findings []UplinkFinding `json:"findings,omitempty"`
+	// Downlinks are in the order of the configuration.
+	Downlinks []Downlink `json:"downlinks,omitempty"`
+}
+
+// Downlink is what a downlink knows of itself at one moment.
+type Downlink struct {
+	Queue   string `json:"queue"`
+	Stream  string `json:"stream"`
+	Subject string `json:"subject"`
+	// State is offline, waiting, taking, full, paused or trouble.
+	State string `json:"state"`
+	// Class and Error say what is wrong, LastError what was wrong last.
+	Class     string `json:"class,omitempty"`
+	Error     string `json:"error,omitempty"`
+	LastError string `json:"last_error,omitempty"`
+	// Doorbell says that a doorbell would be heard.
+	Doorbell bool `json:"doorbell"`
+	// Sequence is the number in the stream up to which everything was taken. Taken, Skipped and Missed count since
+	// the queue exists: messages that became items, that could not, and numbers that were gone before.
+	Sequence uint64 `json:"sequence"`
+	Taken    uint64 `json:"taken"`
+	Skipped  uint64 `json:"skipped"`
+	Missed   uint64 `json:"missed"`
+	// Waiting is how many messages were on the server at the last look.
+	Waiting     uint64 `json:"waiting"`
+	LastSkipped string `json:"last_skipped,omitempty"`
 }
 
 // UplinkFinding is one thing that a test of the uplink looked at.
@@ -87,6 +113,13 @@ func uplinkFromWire(r *pb.UplinkStatusResponse) *UplinkStatus {
 	// The agent writes durations that can be read; what cannot be counts as none.
 	s.Since, _ = time.ParseDuration(r.Since)
 	s.Oldest, _ = time.ParseDuration(r.Oldest)
+	for _, d := range r.Downlinks {
+		s.Downlinks = append(s.Downlinks, Downlink{
+			Queue: d.Queue, Stream: d.Stream, Subject: d.Subject, State: d.State, Class: d.Class, Error: d.Error, LastError: d.LastError,
+			Doorbell: d.Doorbell, Sequence: d.Sequence, Taken: d.Taken, Skipped: d.Skipped, Missed: d.Missed, Waiting: d.Waiting,
+			LastSkipped: d.LastSkipped,
+		})
+	}
 	for _, f := range r.Findings {
 		s.Findings = append(s.Findings, UplinkFinding{Name: f.Name, OK: f.Ok, Unknown: f.Unknown, Text: f.Text, Fix: f.Fix})
 	}

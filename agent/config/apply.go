@@ -88,6 +88,8 @@ func (l *Loaded) applyArray(from source, key string, dst reflect.Value, v any) {
 			*e = DefaultPartitionStorage()
 		case *Queue:
 			*e = DefaultQueue()
+		case *Downlink:
+			*e = DefaultDownlink()
 		}
 		l.applyTable(from, element, fresh.Index(i), table)
 	}

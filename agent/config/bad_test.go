@@ -19,7 +19,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown key", "memory_limit = 1", `1: memory_limit: unknown key; did you mean memory-limit?`},
 		{"unknown key in a table", "[shutdown]\n\nafter = 1", `3: shutdown.after: unknown key; known here: timeout`},
 		{"unknown table", "[clocks]\ntrust = \"ntp\"", `1: clocks: unknown key; did you mean clock?`},
-		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics, uplink`},
+		{"odd key", "[\"a b\"]\nc = 1", `1: "a b": unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics, uplink, downlink`},
 		{"unknown key of an element", "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\nnam = 1", `5: queue[1].nam: unknown key; did you mean name?`},
 
 		{"size", "memory-limit = \"64 MB\"", `1: memory-limit: "64 MB" is not a size; use a number of bytes or a string such as "64MiB", "5MB" or "512KiB"`},
@@ -97,6 +97,15 @@ func TestBadInput(t *testing.T) {
 		{"reference", "[[queue]]\nname = \"a\"\nreference = \"" + strings.Repeat("r", 2001) + "\"", `3: queue[0].reference: has 2001 bytes; allowed: up to 2000`},
 		{"partitions", "[[queue]]\nname = \"a\"\nrequested-partitions = 0", `3: queue[0].requested-partitions: 0 is out of range; allowed: 1 to 256`},
 
+		{"downlink without an uplink", "[[downlink]]\nqueue = \"a\"", `1: downlink[0]: needs a connection to a server; set url in [uplink]; an uplink that is to send nothing has queues = []`},
+		{"downlink without a queue", "uplink.url = [\"nats://h\"]\n[[downlink]]", `2: downlink[0].queue: is missing; name the queue that the items go to`},
+		{"downlinks of one queue", "uplink.url = [\"nats://h\"]\n[[downlink]]\nqueue = \"a\"\n[[downlink]]\nqueue = \"a\"", `5: downlink[1].queue: "a" is the queue of downlink[0] too; a queue has one downlink; let its subject have wildcards`},
+		{"stream of a downlink", "uplink.url = [\"nats://h\"]\n[[downlink]]\nqueue = \"a\"\nstream = \"a.b\"", `4: downlink[0].stream: "a.b" is not the name of a stream; allowed: up to 255 bytes without white space and . * > / \`},
+		{"subject of a downlink", "uplink.url = [\"nats://h\"]\n[[downlink]]\nqueue = \"a\"\nsubject = \"a.{host}\"", `4: downlink[0].subject: "a.{host}" is not a subject; write tokens with dots between, such as "querator-down.{device}.{queue}"`},
+		{"doorbell of a downlink", "uplink.url = [\"nats://h\"]\n[[downlink]]\nqueue = \"a\"\ndoorbell = \"a..b\"", `4: downlink[0].doorbell: "a..b" is not a subject; write tokens with dots between, such as "querator-down.{device}.{queue}"`},
+		{"poll of a downlink", "uplink.url = [\"nats://h\"]\n[[downlink]]\nqueue = \"a\"\npoll = \"10ms\"", `4: downlink[0].poll: 10ms is out of range; allowed: 1s to 24h`},
+		{"start of a downlink", "uplink.url = [\"nats://h\"]\n[[downlink]]\nqueue = \"a\"\nstart = \"now\"", `4: downlink[0].start: "now" is not known; allowed: all, new`},
+
 		{"body larger than its share", "limits.max-produce-body = \"17MiB\"", `1: limits.max-produce-body: 17MiB is more than a quarter of memory-limit (64MiB); lower it, raise memory-limit or set limits.max-in-flight-bytes`},
 		{"body larger than what may be in flight", "limits.max-in-flight-bytes = \"1MB\"", `1: limits.max-in-flight-bytes: 1MB is less than limits.max-produce-body (5MB); raise it or lower limits.max-produce-body`},
 		{"body larger than what one user may have in flight", "limits.max-user-in-flight-bytes = \"1MB\"", `1: limits.max-user-in-flight-bytes: 1MB is less than limits.max-produce-body (5MB); raise it or lower limits.max-produce-body`},
@@ -112,7 +121,7 @@ func TestBadInput(t *testing.T) {
 
 		{"several, in order of place", "log-level = \"x\"\nbad = 1\n[limits]\nmax-connections = 0\nread-timeout = 1\n[clock]\ntrust = \"\"",
 			`1: log-level: "x" is not known; allowed: debug, info, warn, error
-2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics, uplink
+2: bad: unknown key; known here: memory-limit, data-dir, log-level, log-format, socket, access, limits, queue-storage, partition-storage, queue, partition, durability, clock, shutdown, storage, metrics, uplink, downlink
 4: limits.max-connections: 0 is out of range; allowed: 1 to 65536
 5: limits.read-timeout: 1 is not a duration; use a string with a unit, such as "30s", "500ms" or "1h30m"
 7: clock.trust: "" is not known; allowed: auto, ntp, always`},

@@ -30,6 +30,7 @@ type Config struct {
 	Storage           Storage            `toml:"storage"`
 	Metrics           Metrics            `toml:"metrics"`
 	Uplink            Uplink             `toml:"uplink"`
+	Downlinks         []Downlink         `toml:"downlink"`
 	// Further tables go here, and behind [storage] in querator.toml; doc.go says what else a table needs.
 }
 

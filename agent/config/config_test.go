@@ -38,7 +38,7 @@ func TestShippedFileHasEverySetting(t *testing.T) {
 	lines := readLines(t, shipped)
 	last := 0
 	for _, s := range l.Settings() {
-		if s.Key == "queue" || s.Key == "access" {
+		if s.Key == "queue" || s.Key == "access" || s.Key == "downlink" {
 			continue // Commented out; TestShippedExample reads it.
 		}
 		line := lineOf(t, s)
@@ -55,6 +55,11 @@ func TestShippedFileHasEverySetting(t *testing.T) {
 // The commented-out example holds every key of a queue, with the defaults of the code.
 func TestShippedExample(t *testing.T) {
 	lines := readLines(t, shipped)
+	for i, line := range lines {
+		if line == "url = []" {
+			lines[i] = `url = ["nats://hub"]` // A downlink needs an uplink.
+		}
+	}
 	example := regexp.MustCompile(`^#[^# ]`)
 	for i, line := range lines {
 		if example.MatchString(line) {
@@ -70,6 +75,10 @@ func TestShippedExample(t *testing.T) {
 	queue := config.DefaultQueue()
 	queue.Name = "readings"
 	want.Queues = []config.Queue{queue}
+	want.Uplink.URL = []string{"nats://hub"}
+	down := config.DefaultDownlink()
+	down.Queue = "orders"
+	want.Downlinks = []config.Downlink{down}
 	want.Access = []config.Access{{
 		User: "sensor", Queues: []string{"readings", "camera-*"}, Allow: []string{"produce", "read"},
 	}}
@@ -78,12 +87,12 @@ func TestShippedExample(t *testing.T) {
 	}
 	keys := 0
 	for _, s := range l.Settings() {
-		if strings.HasPrefix(s.Key, "queue[0].") || strings.HasPrefix(s.Key, "access[0].") {
+		if strings.HasPrefix(s.Key, "queue[0].") || strings.HasPrefix(s.Key, "access[0].") || strings.HasPrefix(s.Key, "downlink[0].") {
 			keys++
 			lineOf(t, s)
 		}
 	}
-	if keys != reflect.TypeFor[config.Queue]().NumField()+reflect.TypeFor[config.Access]().NumField() {
+	if keys != reflect.TypeFor[config.Queue]().NumField()+reflect.TypeFor[config.Access]().NumField()+reflect.TypeFor[config.Downlink]().NumField() {
 		t.Errorf("the examples have %d settings", keys)
 	}
 }

@@ -81,6 +81,7 @@ func (c *Config) problems() Errors {
 	k.count("storage.min-free-inodes", c.Storage.MinFreeInodes, 0, maxMinFreeInodes)
 	k.count("metrics.max-queues", c.Metrics.MaxQueues, 0, maxMetricQueues)
 	c.Uplink.check(&k)
+	c.checkDownlinks(&k)
 	return k.found
 }
 

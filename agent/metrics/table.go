@@ -86,6 +86,11 @@ const (
 	UplinkResent
 	UplinkLost
 	UplinkNetwork
+	DownlinkTaken
+	DownlinkSkipped
+	DownlinkMissed
+	DownlinkWaiting
+	DownlinkWell
 
 	families
 )
@@ -169,6 +174,12 @@ var table = [families]about{
 	UplinkResent:    {"querator_uplink_resent_total", counter, nil, "Those of them that it had acknowledged before, and lost."},
 	UplinkLost:      {"querator_uplink_lost_total", counter, nil, "Events that were given up and reported in gap events, since the agent started."},
 	UplinkNetwork:   {"querator_uplink_network_bytes_total", counter, []string{"direction"}, "Bytes on the network since the agent started: out, in."},
+
+	DownlinkTaken:   {"querator_downlink_taken_total", counter, []string{"queue"}, "Messages that became items of the queue, since it exists; the downlink's families are there only if one is configured."},
+	DownlinkSkipped: {"querator_downlink_skipped_total", counter, []string{"queue"}, "Messages that could not become an item."},
+	DownlinkMissed:  {"querator_downlink_missed_total", counter, []string{"queue"}, "Numbers of the stream that were gone before they could be taken; those of the queue's messages are among them."},
+	DownlinkWaiting: {"querator_downlink_waiting_messages", gauge, []string{"queue"}, "Messages that were waiting on the server at the last look."},
+	DownlinkWell:    {"querator_downlink_well", gauge, []string{"queue"}, "1 if the downlink is connected and nothing is wrong with it, else 0."},
 }
 
 // Document returns agent/metrics/metrics.md.

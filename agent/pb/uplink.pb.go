@@ -159,7 +159,8 @@ type UplinkStatusResponse struct {
 	// Of flush: the events that are left.
 	Left uint64 `protobuf:"varint,26,opt,name=left,proto3" json:"left,omitempty"`
 	// Of test.
-	Findings      []*UplinkFinding `protobuf:"bytes,27,rep,name=findings,proto3" json:"findings,omitempty"`
+	Findings      []*UplinkFinding  `protobuf:"bytes,27,rep,name=findings,proto3" json:"findings,omitempty"`
+	Downlinks     []*UplinkDownlink `protobuf:"bytes,28,rep,name=downlinks,proto3" json:"downlinks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +384,171 @@ func (x *UplinkStatusResponse) GetFindings() []*UplinkFinding {
 	return nil
 }
 
+func (x *UplinkStatusResponse) GetDownlinks() []*UplinkDownlink {
+	if x != nil {
+		return x.Downlinks
+	}
+	return nil
+}
+
+// UplinkDownlink is what a downlink knows of itself at one moment.
+type UplinkDownlink struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Queue   string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Stream  string                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Subject string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// offline, waiting, taking, full, paused or trouble.
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// What is wrong, in one word and in a sentence; empty if nothing is.
+	Class string `protobuf:"bytes,5,opt,name=class,proto3" json:"class,omitempty"`
+	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// The last trouble, present or not.
+	LastError string `protobuf:"bytes,7,opt,name=lastError,json=last_error,proto3" json:"lastError,omitempty"`
+	// A doorbell would be heard.
+	Doorbell bool `protobuf:"varint,8,opt,name=doorbell,proto3" json:"doorbell,omitempty"`
+	// The number in the stream up to which everything was taken.
+	Sequence uint64 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Messages that became items, that could not become one, and numbers of the
+	// stream that were gone before they could be taken; since the queue exists.
+	Taken   uint64 `protobuf:"varint,10,opt,name=taken,proto3" json:"taken,omitempty"`
+	Skipped uint64 `protobuf:"varint,11,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Missed  uint64 `protobuf:"varint,12,opt,name=missed,proto3" json:"missed,omitempty"`
+	// Messages that were waiting on the server at the last look.
+	Waiting uint64 `protobuf:"varint,13,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Why a message was skipped last.
+	LastSkipped   string `protobuf:"bytes,14,opt,name=lastSkipped,json=last_skipped,proto3" json:"lastSkipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UplinkDownlink) Reset() {
+	*x = UplinkDownlink{}
+	mi := &file_agent_pb_uplink_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UplinkDownlink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UplinkDownlink) ProtoMessage() {}
+
+func (x *UplinkDownlink) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_uplink_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UplinkDownlink.ProtoReflect.Descriptor instead.
+func (*UplinkDownlink) Descriptor() ([]byte, []int) {
+	return file_agent_pb_uplink_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UplinkDownlink) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *UplinkDownlink) GetDoorbell() bool {
+	if x != nil {
+		return x.Doorbell
+	}
+	return false
+}
+
+func (x *UplinkDownlink) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *UplinkDownlink) GetTaken() uint64 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
+func (x *UplinkDownlink) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *UplinkDownlink) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+func (x *UplinkDownlink) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *UplinkDownlink) GetLastSkipped() string {
+	if x != nil {
+		return x.LastSkipped
+	}
+	return ""
+}
+
 // UplinkFinding is one thing that a test looked at.
 type UplinkFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -399,7 +565,7 @@ type UplinkFinding struct {
 
 func (x *UplinkFinding) Reset() {
 	*x = UplinkFinding{}
-	mi := &file_agent_pb_uplink_proto_msgTypes[3]
+	mi := &file_agent_pb_uplink_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +577,7 @@ func (x *UplinkFinding) String() string {
 func (*UplinkFinding) ProtoMessage() {}
 
 func (x *UplinkFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_uplink_proto_msgTypes[3]
+	mi := &file_agent_pb_uplink_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +590,7 @@ func (x *UplinkFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkFinding.ProtoReflect.Descriptor instead.
 func (*UplinkFinding) Descriptor() ([]byte, []int) {
-	return file_agent_pb_uplink_proto_rawDescGZIP(), []int{3}
+	return file_agent_pb_uplink_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UplinkFinding) GetName() string {
@@ -470,7 +636,7 @@ const file_agent_pb_uplink_proto_rawDesc = "" +
 	"\x13UplinkStatusRequest\"W\n" +
 	"\x14UplinkControlRequest\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12'\n" +
-	"\x0erequestTimeout\x18\x02 \x01(\tR\x0frequest_timeout\"\xf0\x05\n" +
+	"\x0erequestTimeout\x18\x02 \x01(\tR\x0frequest_timeout\"\xaf\x06\n" +
 	"\x14UplinkStatusResponse\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\tR\x05since\x12\x14\n" +
@@ -503,7 +669,25 @@ const file_agent_pb_uplink_proto_rawDesc = "" +
 	"\n" +
 	"monthBytes\x18\x19 \x01(\x03R\vmonth_bytes\x12\x12\n" +
 	"\x04left\x18\x1a \x01(\x04R\x04left\x12:\n" +
-	"\bfindings\x18\x1b \x03(\v2\x1e.queratoredge.v1.UplinkFindingR\bfindings\"s\n" +
+	"\bfindings\x18\x1b \x03(\v2\x1e.queratoredge.v1.UplinkFindingR\bfindings\x12=\n" +
+	"\tdownlinks\x18\x1c \x03(\v2\x1f.queratoredge.v1.UplinkDownlinkR\tdownlinks\"\xf6\x02\n" +
+	"\x0eUplinkDownlink\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x14\n" +
+	"\x05class\x18\x05 \x01(\tR\x05class\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1d\n" +
+	"\tlastError\x18\a \x01(\tR\n" +
+	"last_error\x12\x1a\n" +
+	"\bdoorbell\x18\b \x01(\bR\bdoorbell\x12\x1a\n" +
+	"\bsequence\x18\t \x01(\x04R\bsequence\x12\x14\n" +
+	"\x05taken\x18\n" +
+	" \x01(\x04R\x05taken\x12\x18\n" +
+	"\askipped\x18\v \x01(\x04R\askipped\x12\x16\n" +
+	"\x06missed\x18\f \x01(\x04R\x06missed\x12\x18\n" +
+	"\awaiting\x18\r \x01(\x04R\awaiting\x12!\n" +
+	"\vlastSkipped\x18\x0e \x01(\tR\flast_skipped\"s\n" +
 	"\rUplinkFinding\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x18\n" +
@@ -523,20 +707,22 @@ func file_agent_pb_uplink_proto_rawDescGZIP() []byte {
 	return file_agent_pb_uplink_proto_rawDescData
 }
 
-var file_agent_pb_uplink_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_agent_pb_uplink_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_agent_pb_uplink_proto_goTypes = []any{
 	(*UplinkStatusRequest)(nil),  // 0: queratoredge.v1.UplinkStatusRequest
 	(*UplinkControlRequest)(nil), // 1: queratoredge.v1.UplinkControlRequest
 	(*UplinkStatusResponse)(nil), // 2: queratoredge.v1.UplinkStatusResponse
-	(*UplinkFinding)(nil),        // 3: queratoredge.v1.UplinkFinding
+	(*UplinkDownlink)(nil),       // 3: queratoredge.v1.UplinkDownlink
+	(*UplinkFinding)(nil),        // 4: queratoredge.v1.UplinkFinding
 }
 var file_agent_pb_uplink_proto_depIdxs = []int32{
-	3, // 0: queratoredge.v1.UplinkStatusResponse.findings:type_name -> queratoredge.v1.UplinkFinding
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 0: queratoredge.v1.UplinkStatusResponse.findings:type_name -> queratoredge.v1.UplinkFinding
+	3, // 1: queratoredge.v1.UplinkStatusResponse.downlinks:type_name -> queratoredge.v1.UplinkDownlink
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_agent_pb_uplink_proto_init() }
@@ -550,7 +736,7 @@ func file_agent_pb_uplink_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_pb_uplink_proto_rawDesc), len(file_agent_pb_uplink_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

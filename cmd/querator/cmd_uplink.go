@@ -15,18 +15,18 @@ func (e *env) uplinkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uplink",
 		Short: "Look at the uplink to NATS, and control it",
-		Long: `The uplink sends an event for every item that is done to a NATS server ([uplink] in the configuration).
-Without a command below it shows the state.`,
+		Long: `The uplink sends an event for every item that is done to a NATS server ([uplink] in the configuration), and
+brings items from there into queues ([[downlink]]). Without a command below it shows the state.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.uplinkStatus(cmd.Context()) },
 	}
 	cmd.AddCommand(
 		e.uplinkSimple("status", "Show the state of the uplink, what waits, and what is wrong", e.uplinkStatus),
-		e.uplinkSimple("pause", "Disconnect, also over restarts, until resumed; events are kept", e.uplinkPause),
+		e.uplinkSimple("pause", "Disconnect, also over restarts, until resumed; events are kept, and no items come", e.uplinkPause),
 		e.uplinkSimple("resume", "Go on after a pause, or after an identity conflict was put right", e.uplinkResume),
 		e.uplinkSimple("reconnect", "Connect anew, with credentials and certificates read again", e.uplinkReconnect),
-		e.uplinkSimple("flush", "Send all events that wait, and say how many are left after --timeout", e.uplinkFlush),
-		e.uplinkSimple("test", "Check login, rights and the settings of the stream, and say what to change", e.uplinkTest),
+		e.uplinkSimple("flush", "Send all events that wait, have the downlinks look for items, and say how many events are left after --timeout", e.uplinkFlush),
+		e.uplinkSimple("test", "Check login, rights and the settings of the streams, and say what to change", e.uplinkTest),
 	)
 	return cmd
 }
@@ -80,6 +80,29 @@ func uplinkTable(t *columns, s *client.UplinkStatus) {
 	}
 	t.row("network", fmt.Sprintf("%s out, %s in; %s today, %s this month", bytesText(int64(s.BytesOut)), bytesText(int64(s.BytesIn)),
 		bytesText(s.DayBytes), bytesText(s.MonthBytes)))
+	for i := range s.Downlinks {
+		downlinkRows(t, &s.Downlinks[i])
+	}
+}
+
+// downlinkRows is the state of a downlink for people.
+func downlinkRows(t *columns, d *client.Downlink) {
+	text := fmt.Sprintf("%s: %s, %d taken", d.Queue, d.State, d.Taken)
+	if d.Waiting > 0 {
+		text += fmt.Sprintf(", %d wait", d.Waiting)
+	}
+	if d.Skipped > 0 {
+		text += fmt.Sprintf(", %d skipped", d.Skipped)
+	}
+	if d.Missed > 0 {
+		text += fmt.Sprintf(", up to %d missed", d.Missed)
+	}
+	t.row("downlink", fmt.Sprintf("%s; at %d of %s, %s", text, d.Sequence, d.Stream, d.Subject))
+	for _, note := range []string{d.Error, d.LastSkipped} {
+		if note != "" {
+			t.row("", note)
+		}
+	}
 }
 
 // uplinkText is the state in one line.

@@ -31,7 +31,7 @@ func Test(ctx context.Context, r *hub.Reader, device string, cfg Config, timeout
 	}
 	consumer := cfg.consumer(device)
 	if cfg.Doorbell != "" {
-		if err := r.Ring(cfg.Doorbell, func() {}); err != nil {
+		if err := r.Ring(cfg.Doorbell, func(string, uint64) {}); err != nil {
 			add("doorbell", false, err.Error(), "try again")
 		}
 	}

@@ -40,7 +40,8 @@
 // # When it looks
 //
 // Every Poll, and when the doorbell rings: any message on a subject of core NATS, which costs nothing while it is
-// silent, and may be lost, since it only says that there may be something. It takes until there is no more.
+// silent, and may be lost, since it only says that there may be something. It takes until there is no more. A server rings before its consumers see the
+// message: a ring that names its message is believed until the message has come, after any other there is a second look.
 //
 // # What waits
 //

@@ -16,8 +16,10 @@ type feed struct {
 	o      *Options
 	cfg    Config
 	wake   func()
-	rung   atomic.Bool // the doorbell rang, or a look was asked for
-	urgent atomic.Bool // it was asked for: whatever the feed waits for is over
+	rung   atomic.Bool   // the doorbell rang, or a look was asked for
+	told   atomic.Uint64 // the number of the message that it rang for, if it said so
+	blind  atomic.Bool   // it rang and did not say
+	urgent atomic.Bool   // a look was asked for: whatever the feed waits for is over
 
 	mark  queue.FeedMark // as it is in the queue
 	known bool           // mark was read, and nothing has happened since that may have moved it
@@ -41,6 +43,7 @@ type feed struct {
 	due      bool      // there may be more than was taken
 	next     time.Time // when to look anyway
 	looked   time.Time // when it looked last
+	echoes   int       // looks since the last one that found what the doorbell rang for
 	advanced time.Time // when the mark was last moved without items
 	hold     time.Time // nothing is done before
 	refuse   holder    // between tries after an error of the server
@@ -104,12 +107,21 @@ func (f *feed) connect(r *hub.Reader, now time.Time) {
 	}
 	f.due = true
 	if f.cfg.Doorbell != "" {
-		err := r.Ring(f.cfg.Doorbell, func() {
-			f.rung.Store(true)
-			f.wake()
-		})
+		f.told.Store(0)
+		err := r.Ring(f.cfg.Doorbell, f.ring)
 		f.change(func(s *Status) { s.Doorbell = err == nil })
 	}
+}
+
+// ring is called when the doorbell rings.
+func (f *feed) ring(stream string, seq uint64) {
+	if stream == f.cfg.Stream && seq > 0 {
+		f.told.Store(seq)
+	} else {
+		f.blind.Store(true)
+	}
+	f.rung.Store(true)
+	f.wake()
 }
 
 // readMark reads the mark if need be. What was pulled from behind another mark is forgotten.
@@ -136,7 +148,7 @@ const sinkTimeout = 30 * time.Second
 
 func (f *feed) noteMark() {
 	f.change(func(s *Status) {
-		s.Seq, s.Taken, s.Skipped, s.Missed = f.mark.Seq, f.mark.Taken, f.mark.Skipped, f.mark.Missed
+		s.Known, s.Seq, s.Taken, s.Skipped, s.Missed = true, f.mark.Seq, f.mark.Taken, f.mark.Skipped, f.mark.Missed
 	})
 }
 

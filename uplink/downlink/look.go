@@ -99,9 +99,28 @@ func (f *feed) pull(ctx context.Context) error {
 	return nil
 }
 
+// The doorbell may be faster than the message: a server rings before its consumers see what there is.
+const (
+	// echo is how soon to look again, doubled each time, when what it rang for was not there; maxEchoes how often.
+	echo      = 50 * time.Millisecond
+	maxEchoes = 7
+	// blindEcho is how soon to look again after a ring that does not say what for.
+	blindEcho = time.Second
+)
+
 // rest waits for the next look.
 func (f *feed) rest() {
 	f.due, f.next = false, time.Now().Add(f.cfg.Poll)
+	switch told := f.told.Load(); {
+	case f.blind.Swap(false):
+		f.next = time.Now().Add(min(blindEcho, f.cfg.Poll))
+	case told > max(f.last, f.mark.Seq) && f.echoes < maxEchoes:
+		f.next = time.Now().Add(min(echo<<f.echoes, f.cfg.Poll))
+		f.echoes++
+	default:
+		f.echoes = 0
+		f.told.CompareAndSwap(told, 0)
+	}
 	f.change(func(s *Status) { s.Waiting = 0 })
 }
 

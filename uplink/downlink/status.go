@@ -32,6 +32,8 @@ type Status struct {
 	Class, Error, LastError string
 	// Doorbell says that a doorbell would be heard.
 	Doorbell bool
+	// Known says that the mark was read; the following four are 0 before.
+	Known bool
 	// Seq is the number in the stream up to which everything was taken. Taken, Skipped and Missed are counted over
 	// restarts: the messages that became items, that could not become one, and those of the stream that were gone
 	// before they could be taken, at most.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -53,10 +54,14 @@ func (c *Conn) NewReader() (*Reader, error) {
 func (r *Reader) Closed() <-chan struct{} { return r.c.closed }
 
 // Ring has bell called whenever something is published on subject, in a goroutine of the connection; it must not
-// block. A subject that the login may not subscribe to is known from Refused a moment later.
-func (r *Reader) Ring(subject string, bell func()) error {
+// block. If a stream has published it again, by itself, bell gets the name of the stream and the number of the
+// message there; else nothing. A subject that the login may not subscribe to is known from Refused a moment later.
+func (r *Reader) Ring(subject string, bell func(stream string, seq uint64)) error {
 	r.owns(subject)
-	sub, err := r.c.nc.Subscribe(subject, func(*nats.Msg) { bell() })
+	sub, err := r.c.nc.Subscribe(subject, func(m *nats.Msg) {
+		seq, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+		bell(m.Header.Get("Nats-Stream"), seq)
+	})
 	if err != nil {
 		return err
 	}
