@@ -63,7 +63,8 @@ func (r *running) wants(p *page, want map[string]float64) {
 
 // What is served is what the document says: all of it and nothing else.
 func TestMetricsAreDocumented(t *testing.T) {
-	r := runAgent(t, "[uplink]\nurl = [\"nats://127.0.0.1:1\"]\ndevice = \"dev\"\n") // Nobody is there.
+	r := runAgent(t, "[[queue]]\nname = \"orders\"\n[uplink]\nurl = [\"nats://127.0.0.1:1\"]\ndevice = \"dev\"\n[[downlink]]\nqueue = \"orders\"\n") // Nobody is there.
+	r.await(func() bool { return strings.Contains(r.get("/metrics"), "querator_downlink_taken_total") })
 	r.queue("q", 1)
 	if n := len(r.page().values); n > 99 {
 		t.Errorf("%d series for one queue and three calls", n)
