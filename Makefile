@@ -5,8 +5,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev-
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 KILLS   ?= 1000
 CUTS    ?= 2000
+MEMORY  ?= 3m
 
-.PHONY: help check test race 386 lint bench compare compare-full build fuzz crash powercut uplink-test uplink-chaos deb repo package-test disk generate clean
+.PHONY: help check test race 386 lint bench compare compare-full build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each;
 
 disk: ## an agent on a small ext4 that others fill, for DISK (default 10m); takes root
 	DISK=$${DISK:-10m} .ci/run disk
+
+memory: ## the whole load in a memory cgroup of 64 and 32 MiB, MEMORY (default 3m) at each; needs root
+	QUERATOR_MEMORY=$(MEMORY) $(GO) test -count=1 -timeout 60m -v -run TestMemory ./agent/memtest
 
 generate: ## agent/pb from the .proto files; needs protoc
 	.ci/run generate

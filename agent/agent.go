@@ -51,6 +51,7 @@ type Agent struct {
 	version string
 	log     zerolog.Logger
 	level   logLevel
+	memory  memoryShares
 	clock   queue.Clock
 	trust   *trust
 	stores  *stores
@@ -90,7 +91,8 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.newGuard(o.Config); err != nil {
 		return err
 	}
-	limitMemory(int64(cfg.MemoryLimit))
+	a.memory = sharesOf(int64(cfg.MemoryLimit))
+	a.memory.apply()
 	stopStarting := starting(o.Systemd, a.log, cfg.DataDir)
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		stopStarting()
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 	seen := newLastSeen(cfg.DataDir)
 	a.trust = newTrust(cfg.Clock.Trust, seen.at)
 	a.clock = queue.SystemClock(a.trust.holds)
-	stores, err := openStores(&cfg, a.clock, a.storeEvents())
+	stores, err := openStores(&cfg, a.memory, a.clock, a.storeEvents())
 	if err != nil {
 		stopStarting()
 		return err
@@ -140,7 +142,7 @@ func (a *Agent) inherit(o *Options) (*listen.Listener, error) {
 func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener, error) {
 	service, err := queue.Open(ctx, queue.Config{
 		Meta: a.stores.meta, Storages: a.stores.named, Clock: a.clock,
-		Limits: engineLimits(a.cfg), Events: a.engineEvents(), Outbox: outboxOptions(&a.cfg.Uplink),
+		Limits: engineLimits(a.cfg, a.memory), Events: a.engineEvents(), Outbox: outboxOptions(&a.cfg.Uplink),
 	})
 	if err != nil {
 		return nil, err
@@ -306,18 +308,16 @@ func (a *Agent) createQueues(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// engineLimits are the engine's bounds by the configuration. Of the memory
-// limit, an eighth holds items that are read ahead; the rest is the stores', the
-// requests' and the runtime's.
-func engineLimits(cfg *config.Config) queue.Limits {
-	mem := int64(cfg.MemoryLimit)
+// engineLimits are the engine's bounds by the configuration.
+func engineLimits(cfg *config.Config, mem memoryShares) queue.Limits {
 	return queue.Limits{
 		MaxProduceBatch: cfg.Limits.MaxProduceBatch, MaxLeaseBatch: cfg.Limits.MaxLeaseBatch,
 		MaxCompleteBatch: cfg.Limits.MaxCompleteBatch,
 		MaxRequests:      cfg.Limits.MaxWaitingRequests, MaxWaiting: cfg.Limits.MaxWaitingLeases,
 		MaxLeased: cfg.Partition.MaxLeased, MaxScheduled: cfg.Partition.MaxScheduled,
-		ReadAhead: mem / 64, ReadAheadTotal: mem / 8, MaxLeaseBytes: mem / 16, DeliverBytes: mem / 16, MaxListBytes: mem / 8,
-		GroupBytes: 1 << 20, LeaseSync: cfg.Partition.LeaseSync, IdleClose: cfg.Partition.IdleClose,
+		ReadAhead: mem.ahead / 4, ReadAheadTotal: mem.ahead, MaxLeaseBytes: mem.deliver, DeliverBytes: mem.deliver,
+		MaxListBytes: mem.deliver, MaxOpen: mem.open,
+		GroupBytes: mem.group, LeaseSync: cfg.Partition.LeaseSync, IdleClose: cfg.Partition.IdleClose,
 		CommitDelay: cfg.Durability.CommitDelay,
 	}
 }

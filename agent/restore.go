@@ -20,7 +20,8 @@ func Restore(ctx context.Context, loaded *config.Loaded, stream io.Reader, stder
 	cfg := loaded.Config
 	a := &Agent{cfg: &cfg}
 	a.log = newLog(&cfg, stderr, true, false, &a.level)
-	limitMemory(int64(cfg.MemoryLimit))
+	a.memory = sharesOf(int64(cfg.MemoryLimit))
+	a.memory.apply()
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, &queue.Error{Kind: queue.ErrUnavailable, Op: "open", Err: err,
 			Msg:  fmt.Sprintf("the data directory %s cannot be made", cfg.DataDir),
@@ -28,7 +29,7 @@ func Restore(ctx context.Context, loaded *config.Loaded, stream io.Reader, stder
 	}
 	a.trust = newTrust(cfg.Clock.Trust, newLastSeen(cfg.DataDir).at)
 	a.clock = queue.SystemClock(a.trust.holds)
-	stores, err := openStores(&cfg, a.clock, a.storeEvents())
+	stores, err := openStores(&cfg, a.memory, a.clock, a.storeEvents())
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (a *Agent) restore(ctx context.Context, stream io.Reader) (*backup.Restored
 	}
 	a.service, err = queue.Open(ctx, queue.Config{
 		Meta: a.stores.meta, Storages: a.stores.named, Clock: a.clock,
-		Limits: engineLimits(a.cfg), Events: a.engineEvents(),
+		Limits: engineLimits(a.cfg, a.memory), Events: a.engineEvents(),
 	})
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func TestStatusShowsTheFloor(t *testing.T) {
 	cfg.Storage.MinFree, cfg.Storage.MinFreeInodes = 9*config.MiB, 17
 	a := &Agent{cfg: &cfg, clock: queue.SystemClock(nil)}
 	var err error
-	if a.stores, err = openStores(&cfg, a.clock, a.storeEvents()); err != nil {
+	if a.stores, err = openStores(&cfg, sharesOf(64<<20), a.clock, a.storeEvents()); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

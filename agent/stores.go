@@ -20,7 +20,7 @@ type stores struct {
 }
 
 // openStores opens all places of the configuration, or none.
-func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events) (*stores, error) {
+func openStores(cfg *config.Config, mem memoryShares, clock queue.Clock, events badgerstore.Events) (*stores, error) {
 	s := &stores{floors: make(map[string]int64)}
 	var err error
 	switch cfg.QueueStorage.Driver {
@@ -39,7 +39,8 @@ func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events
 		// Of a directory that cannot be looked at, the floor is the least.
 		disk, _ := device.FileSystemOf(device.Existing(p.StorageDir))
 		s.floors[p.Name] = cfg.Storage.Floor(disk.Total)
-		st, err := openStorage(cfg, p, s.floors[p.Name], clock, events)
+		share := mem.stores / int64(len(cfg.PartitionStorages))
+		st, err := openStorage(cfg, p, share, s.floors[p.Name], clock, events)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("partition storage %q: %w", p.Name, err), s.close())
 		}
@@ -48,10 +49,9 @@ func openStores(cfg *config.Config, clock queue.Clock, events badgerstore.Events
 	return s, nil
 }
 
-// openStorage opens one place, of which floor bytes stay free. The places share a
-// quarter of the memory limit for their databases.
-func openStorage(cfg *config.Config, p *config.PartitionStorage, floor int64, clock queue.Clock, events badgerstore.Events) (queue.Storage, error) {
-	share := int64(cfg.MemoryLimit) / 4 / int64(len(cfg.PartitionStorages))
+// openStorage opens one place, of which floor bytes stay free, with its share of
+// the memory.
+func openStorage(cfg *config.Config, p *config.PartitionStorage, share, floor int64, clock queue.Clock, events badgerstore.Events) (queue.Storage, error) {
 	if p.Driver == config.DriverMemory {
 		return memstore.New(memstore.Options{Boot: clock.Boot(), MaxBytes: share}), nil
 	}

@@ -11,7 +11,7 @@ import (
 // TestBatchFitsATransaction writes entries that come as near to the size of a transaction as can be.
 func TestBatchFitsATransaction(t *testing.T) {
 	z := sizes{mem: maxMemTable, values: 1 << 20, threshold: valueThreshold}
-	tail, err := createTail(filepath.Join(t.TempDir(), segmentName(1)), 1, z)
+	tail, err := createTail(filepath.Join(t.TempDir(), segmentName(1)), 1, z, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -287,7 +287,7 @@ const settleSpace = 256 << 10
 // when it was interrupted while flushing; an entry may take twice as much in
 // memory as in the file.
 func memTableFor(fileSize int64) int64 {
-	for size := int64(minMemTable); ; size *= 4 {
+	for size := int64(minMemTable); ; size *= 2 {
 		if fileSize == 2*size || 2*fileSize <= size {
 			return size
 		}

@@ -100,8 +100,8 @@
 // Badger never changes to new files: the books in tail.go count what every entry
 // takes, and a segment is closed to commits before the memtable or the value log
 // would rotate. How many commits a segment takes therefore depends on the
-// memtable; it is 256 KiB at first, four times that when segments fill up by
-// commits rather than by items, within Options.MemoryBudget.
+// memtable; it is 128 KiB at first, and four times that, twice, when segments fill
+// up by commits rather than by items, within Options.MemoryBudget.
 //
 // The next segment is opened by a goroutine when the tail is 70 % full. The old
 // tail is synced before the new one gets its checkpoint. It stays open for

@@ -310,7 +310,7 @@ func (m *Meta) renew() error {
 	z := m.sizesFor(entries)
 	m.generation++
 	dir := m.generationDir(m.generation)
-	t, err := createTail(dir, m.generation, z)
+	t, err := createTail(dir, m.generation, z, nil)
 	if err != nil {
 		_ = discardDir(dir) // What is left of it is removed at the next start.
 		return err

@@ -16,14 +16,16 @@ type Options struct {
 	Dir string
 	// Boot names this run of the kernel (queue.Clock.Boot).
 	Boot string
-	// MemoryBudget is about how many bytes of memory all open databases of the
-	// storage may take together; 0 means DefaultMemoryBudget. It bounds MaxOpen
-	// and the size of memtables.
+	// MemoryBudget is how many bytes of memory all open databases of the storage
+	// should take together; 0 means DefaultMemoryBudget. Within it segments get
+	// larger memtables, the next one is opened ahead, and the last one is kept open
+	// for a while. What partitions cannot do without is taken in any case: TailMemory
+	// for each that is open for writing. Whoever wants a hard bound opens no more of
+	// them at a time than half of the budget has room for.
 	MemoryBudget int64
 	// MaxOpen is how many sealed segments are kept open for reading, all
-	// partitions together; 0 means one for each MiB of MemoryBudget, at least 4
-	// and at most 32. Segments that are written come on top, at most three for
-	// each partition in use.
+	// partitions together, at about 160 KiB each; 0 means one for each MiB of
+	// MemoryBudget, at least 4 and at most 32.
 	MaxOpen int
 	// MinFree is how many bytes of the disk are left alone: beyond it items are
 	// refused, what is there can still be leased and completed. 0 means
@@ -76,9 +78,11 @@ const (
 	lowThreshold = 1 << 10
 	manyBlocks   = 16
 
-	// Sizes of memtables; each is 4 times the one before. They only bound how
-	// many commits a segment takes; memory is used as they fill.
-	minMemTable = 256 << 10
+	// Sizes of memtables; each is 4 times the one before. They bound how many
+	// commits a segment takes. The collector counts the whole of a memtable from
+	// the beginning, so that every open partition has to do with the least one
+	// when there are many.
+	minMemTable = 128 << 10
 	maxMemTable = 4 << 20
 
 	// maxSegmentItems bounds a segment's items, and with them what a damaged
@@ -128,6 +132,17 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// TailMemory is the least memory of a partition that is open for writing: the
+// arena of its memtable, with what Badger adds for the greatest transaction, and
+// Badger's own structures and goroutines.
+const TailMemory = minMemTable + minMemTable*5/16 + openMemory
+
+// openMemory is what an open database takes without a memtable, as measured.
+const openMemory = 160 << 10
+
+// memory returns what a segment open for writing takes of memory.
+func (z *sizes) memory() int64 { return z.mem + z.mem*5/16 + openMemory }
 
 // maxMem returns the greatest memtable that the budget allows.
 func (o *Options) maxMem() int64 {

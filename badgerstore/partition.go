@@ -146,6 +146,7 @@ func (p *partition) account(t *tail, c *queue.Commit, entries []entry) {
 	for i := range c.Items {
 		if id := c.Items[i].SourceID; id != "" {
 			t.sources.add(id, t.items+uint32(i))
+			t.charge(sourceMemory)
 		}
 	}
 	t.items += uint32(len(c.Items))
@@ -200,7 +201,7 @@ func (p *partition) Close() error {
 	p.discardNext()
 	for _, s := range p.segments {
 		if s.writer != nil {
-			p.seal(s, true)
+			p.seal(s, true, p.storage.options.MinFree)
 		}
 	}
 	p.background.Wait()

@@ -228,6 +228,9 @@ func (p *partition) sourceIndexes(s *segment, sourceID string, dst []uint32) ([]
 	if s.writer != nil {
 		return s.writer.sources.find(sourceID, dst), nil
 	}
+	if p.resting != nil && s == p.segments[len(p.segments)-1] {
+		return p.resting.sources.find(sourceID, dst), nil
+	}
 	if s.barren {
 		return dst, nil
 	}

@@ -31,12 +31,14 @@ func (t *tail) markUsed() error {
 	f, err := os.OpenFile(filepath.Join(t.dir, usedName), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err == nil {
 		t.used = f
-		err = syncDir(t.dir)
+		if t.resumed == 0 { // Else it has been there for long.
+			t.syncs++
+			err = syncDir(t.dir)
+		}
 	}
 	if err != nil {
 		return unavailable(err, "cannot write to %s", t.dir)
 	}
-	t.syncs++
 	t.noteSynced()
 	return nil
 }
@@ -136,7 +138,7 @@ func repair(dir string, check valueCheck) (aside string, again bool, err error) 
 
 // rebuild writes all values to a new database in dir, closed and on flash.
 func (h *holding) rebuild(dir string) (err error) {
-	z := sizes{mem: 4 * minMemTable, values: 1 << 20, threshold: valueThreshold}
+	z := sizes{mem: 8 * minMemTable, values: 1 << 20, threshold: valueThreshold}
 	var total int64
 	for _, l := range h.values {
 		total += int64(l.size) + 64

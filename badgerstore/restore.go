@@ -115,7 +115,7 @@ func (r *restore) begin(span uint64) error {
 	if err := needSpace(r.temp, z.mem+valueStep+settleSpace, r.s.options.MinFree); err != nil {
 		return err
 	}
-	t, err := createTail(newSegment(r.temp, span).dir, span, z)
+	t, err := createTail(newSegment(r.temp, span).dir, span, z, &r.s.writing)
 	if err != nil {
 		return err
 	}

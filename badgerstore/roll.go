@@ -101,19 +101,33 @@ func (p *partition) fits(items int, need demand) bool {
 	if items == 0 || t.items == 0 {
 		return true
 	}
-	return int64(t.items)+int64(items) <= maxSegmentItems && t.bytes < p.storage.options.SegmentBytes && !t.sources.full()
+	return int64(t.items)+int64(items) <= maxSegmentItems && t.bytes < p.storage.options.SegmentBytes &&
+		!t.sources.full() && (t.sources.len() < fewSources || p.storage.hasRoom(0))
+}
+
+// fewSources is how many source ids the tail may have in memory although the
+// budget is spent.
+const fewSources = 1024
+
+// wantedMem returns the memtable that suits the partition, or the least one when
+// there is no room for that.
+func (p *partition) wantedMem() int64 {
+	z := sizes{mem: p.memSize}
+	if !p.storage.hasRoom(z.memory()) {
+		return minMemTable
+	}
+	return z.mem
 }
 
 // sizesFor returns what a segment is made for whose first commit needs so much
-// and whose checkpoint has that size.
-func (p *partition) sizesFor(need demand, checkpoint int64) sizes {
-	z := sizes{mem: p.memSize, values: p.storage.options.SegmentBytes + recordSlack, threshold: valueThreshold}
+// and whose checkpoint has that size; its memtable has at least mem bytes.
+func (p *partition) sizesFor(mem int64, need demand, checkpoint int64) sizes {
+	z := sizes{mem: mem, values: p.storage.options.SegmentBytes + recordSlack, threshold: valueThreshold}
 	if need.blocks > manyBlocks {
 		z.threshold = lowThreshold
 	}
 	need.blocks += 2 // Header and checkpoint.
-	mem := need.mem(&z)
-	for z.mem*memLimit/100 < mem {
+	for least := need.mem(&z); z.mem*memLimit/100 < least; {
 		z.mem *= 4
 	}
 	z.values = max(z.values, need.values+checkpoint+recordSlack)
@@ -124,8 +138,7 @@ func (p *partition) sizesFor(need demand, checkpoint int64) sizes {
 // the state as it is now is its checkpoint, on flash as well.
 func (p *partition) roll(need demand) error {
 	checkpoint := appendCheckpoint(nil, p.state)
-	z := p.sizesFor(need, int64(len(checkpoint)))
-	t, err := p.takeNext(z)
+	t, err := p.takeNext(need, int64(len(checkpoint)))
 	if err != nil {
 		return err
 	}
@@ -156,7 +169,7 @@ func (p *partition) roll(need demand) error {
 	s.writer, s.boot = t, header.Boot
 	p.segments = append(p.segments, s)
 	p.tail = s
-	p.sealOld(1)
+	p.sealOld(p.spare(), p.storage.options.MinFree)
 	return nil
 }
 
@@ -187,11 +200,12 @@ func (p *partition) adapt(t *tail) {
 	}
 }
 
-// takeNext returns a new tail of at least those sizes: the one that was
-// prepared, if it will do.
-func (p *partition) takeNext(z sizes) (*tail, error) {
+// takeNext returns a new tail for such a first commit and checkpoint: the one
+// that was prepared, if it will do.
+func (p *partition) takeNext(need demand, checkpoint int64) (*tail, error) {
 	if n := p.next; n != nil {
 		<-n.ready
+		z := p.sizesFor(minMemTable, need, checkpoint)
 		if n.err == nil && n.sizes.mem >= z.mem && n.sizes.values >= z.values && n.sizes.threshold == z.threshold {
 			p.next = nil
 			return n.tail, nil
@@ -200,7 +214,7 @@ func (p *partition) takeNext(z sizes) (*tail, error) {
 	}
 	span := p.takeSpan()
 	dir := newSegment(p.dir, span).dir
-	t, err := createTail(dir, span, z)
+	t, err := createTail(dir, span, p.sizesFor(p.wantedMem(), need, checkpoint), &p.storage.writing)
 	if err != nil {
 		_ = discardDir(dir) // What is left of it is removed when the partition is opened.
 		return nil, err
@@ -221,19 +235,24 @@ func (p *partition) prepareNext() {
 	if p.next != nil || t.memUsed < limit*7/10 && t.bytes < full*7/10 && t.items < maxSegmentItems*7/10 {
 		return
 	}
-	span := p.takeSpan()
-	n := &prepared{
-		span: span, dir: newSegment(p.dir, span).dir, ready: make(chan struct{}),
-		sizes: p.sizesFor(demand{}, 0),
-	}
+	z := p.sizesFor(p.wantedMem(), demand{}, 0)
 	if t.memUsed > limit*7/10 && t.bytes < full/2 {
-		n.sizes.mem = min(n.sizes.mem*4, p.storage.options.maxMem())
+		larger := z
+		larger.mem = min(z.mem*4, p.storage.options.maxMem())
+		if p.storage.hasRoom(larger.memory()) {
+			z = larger
+		}
 	}
+	if !p.storage.hasRoom(z.memory()) {
+		return // It is opened when it is needed.
+	}
+	span := p.takeSpan()
+	n := &prepared{span: span, dir: newSegment(p.dir, span).dir, ready: make(chan struct{}), sizes: z}
 	p.next = n
 	p.background.Go(func() {
 		defer close(n.ready)
 		if n.err = needSpace(p.dir, n.sizes.mem+valueStep, p.storage.options.MinFree); n.err == nil {
-			n.tail, n.err = createTail(n.dir, n.span, n.sizes)
+			n.tail, n.err = createTail(n.dir, n.span, n.sizes, &p.storage.writing)
 		}
 	})
 }
@@ -260,9 +279,17 @@ func (p *partition) discardTail(t *tail) {
 	p.storage.report(t.dir, discardDir(t.dir))
 }
 
+// spare returns how many segments before the tail may stay open.
+func (p *partition) spare() int {
+	if p.storage.hasRoom(0) {
+		return 1
+	}
+	return 0
+}
+
 // sealOld seals all segments that are open for writing, but the tail and the so
-// many that were written last.
-func (p *partition) sealOld(keep int) {
+// many that were written last. So many bytes of the disk stay free.
+func (p *partition) sealOld(keep int, floor int64) {
 	for i := len(p.segments) - 1; i >= 0; i-- {
 		s := p.segments[i]
 		if s.writer == nil || s == p.tail {
@@ -272,18 +299,19 @@ func (p *partition) sealOld(keep int) {
 			keep--
 			continue
 		}
-		p.seal(s, false)
+		p.seal(s, false, floor)
 	}
 }
 
 // seal has a segment closed for good by a goroutine: the index of its sources is
-// written, then the database closed, which turns its memtable into a table. That
+// written, unless it only rests, then the database closed, which turns its memtable into a table. That
 // is written through a mapping that nothing was reserved for, so it is not begun
-// near a full disk: the segment stays open and is tried again, unless the
-// partition is closed; then its files stay as after a crash.
-func (p *partition) seal(s *segment, closing bool) {
+// near a full disk, which is where floor bytes are left: the segment stays open
+// and is tried again, unless the partition is closed; then its files stay as
+// after a crash.
+func (p *partition) seal(s *segment, closing bool, floor int64) {
 	t := s.writer
-	if err := needSpace(p.dir, t.mem+settleSpace, p.storage.options.MinFree); err != nil {
+	if err := needSpace(p.dir, t.mem+settleSpace, floor); err != nil {
 		if closing {
 			t.closeFiles()
 			s.writer = nil
@@ -295,10 +323,13 @@ func (p *partition) seal(s *segment, closing bool) {
 	busy := s.busy
 	p.background.Go(func() {
 		defer close(busy)
-		n, err := writeSources(s.dir, t.sources)
-		p.storage.report(s.dir, err)
+		if !t.rests {
+			n, err := writeSources(s.dir, t.sources)
+			p.storage.report(s.dir, err)
+			p.written.Add(n)
+		}
 		p.storage.report(s.dir, t.close())
-		p.written.Add(n + t.memUsed)
+		p.written.Add(t.memUsed)
 		s.bytes = diskBytes(s.dir)
 	})
 }
@@ -321,7 +352,13 @@ func (p *partition) Maintain(idle bool) error {
 		}
 	}
 	p.removeDone()
-	p.sealOld(1)
+	p.sealOld(p.spare(), p.storage.options.MinFree)
+	if idle {
+		p.background.Wait() // The memory is free only then.
+		if p.resting != nil {
+			p.resting.shed()
+		}
+	}
 	return nil
 }
 
@@ -404,6 +441,7 @@ func (p *partition) rest() error {
 			return p.fail(err)
 		}
 	}
+	p.block, p.looked, p.packer, p.buf = decodedBlock{}, decodedBlock{}, packer{}, nil
 	if p.tail == nil {
 		return nil
 	}
@@ -412,8 +450,11 @@ func (p *partition) rest() error {
 	}
 	s, t := p.tail, p.tail.writer
 	p.tail = nil
-	p.sealOld(0)
-	if s.writer == nil && t.canResume(&p.storage.options) {
+	t.rests = t.canResume(&p.storage.options)
+	// As near to a full disk as a segment is opened, or all of them would end up
+	// open there. Closing one gives more back than it takes.
+	p.sealOld(0, createMargin)
+	if s.writer == nil && t.rests {
 		p.resting = t
 	}
 	return nil
@@ -451,6 +492,7 @@ func (p *partition) resume() error {
 		return nil // Closing it failed; a new segment is the way on.
 	}
 	t.written, t.syncs = 0, 0
+	t.mem = p.wantedMem()
 	if err := t.resume(); err != nil {
 		return err
 	}

@@ -57,8 +57,11 @@ type sourceEntry struct {
 	prev  uint32
 }
 
+// sourceMemory is what an entry takes of memory, about.
+const sourceMemory = 50
+
 // sourceTail is the index of the segment that still takes items (and the way to
-// build one again from blocks). It takes about 50 bytes an entry. It belongs to
+// build one again from blocks). It takes sourceMemory an entry. It belongs to
 // one goroutine.
 type sourceTail struct {
 	limit   int

@@ -28,6 +28,8 @@ type Storage struct {
 	ballast sync.Mutex   // the file of that name
 	plenty  atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
 	started time.Time
+
+	writing atomic.Int64 // bytes of memory of the segments that are open for writing
 }
 
 var (
@@ -66,6 +68,12 @@ func New(o Options) (*Storage, error) {
 	}
 	s.keepBallast()
 	return s, nil
+}
+
+// hasRoom reports whether the budget has so many bytes of memory left for what
+// partitions can do without.
+func (s *Storage) hasRoom(bytes int64) bool {
+	return s.writing.Load()+bytes <= s.options.MemoryBudget-int64(s.options.MaxOpen)*openMemory
 }
 
 // keepBallast has the ballast made (again) if there is room.

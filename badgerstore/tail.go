@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -35,9 +36,13 @@ type tail struct {
 	items   uint32
 	bytes   int64 // stored bytes of blocks
 	sources *sourceTail
-	resumed int // how often it was opened again
+	resumed int  // how often it was opened again
+	rests   bool // it is closed for a while only, its sources stay in memory
 
 	written, syncs int64 // bytes given to the device, and syncs, so far
+
+	gauge   *atomic.Int64 // memory of all tails of the storage; nil for definitions
+	charged int64         // how much of that is this one's
 }
 
 // sizes is what a segment is made for.
@@ -99,8 +104,9 @@ func (z *sizes) memCost(key, value int) int64 {
 
 // createTail makes a new segment in dir and reserves what its files need on the
 // device. It is on flash, and empty, when createTail returns. It may run in a
-// goroutine of its own: nobody knows of the segment yet.
-func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
+// goroutine of its own: nobody knows of the segment yet. Its memory is added to
+// the gauge until it is closed; nil adds it nowhere.
+func createTail(dir string, span uint64, z sizes, gauge *atomic.Int64) (t *tail, err error) {
 	if err := makeSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, createMargin); err != nil {
 		return nil, err
 	}
@@ -112,7 +118,8 @@ func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
 		_ = os.RemoveAll(dir) // Nothing was written, and the next try makes it anew.
 		return nil, err
 	}
-	t = &tail{database: d, span: span, sizes: z, sources: newSourceTail(maxSegmentSources)}
+	t = &tail{database: d, span: span, sizes: z, sources: newSourceTail(maxSegmentSources), gauge: gauge}
+	t.charge(z.memory())
 	if err := t.openFiles(); err != nil {
 		_ = t.close() // Nothing was written.
 		return nil, err
@@ -126,10 +133,11 @@ func createTail(dir string, span uint64, z sizes) (t *tail, err error) {
 
 const (
 	// maxResumed bounds how often a segment is opened for writing again: each
-	// time leaves a table behind.
-	maxResumed = 64
-	// maxResumedSources bounds the index that is kept in memory for it.
-	maxResumedSources = 4096
+	// time leaves a table behind, which every closing syncs again.
+	maxResumed = 32
+	// maxResumedSources bounds the index that is kept in memory for it, which
+	// every partition that rests may have.
+	maxResumedSources = 256
 )
 
 // canResume reports whether the tail, closed cleanly by this process, is worth
@@ -154,6 +162,8 @@ func (t *tail) resume() error {
 	}
 	t.database, t.memFile, t.valueFile, t.used = d, nil, nil, nil
 	t.resumed++
+	t.rests = false
+	t.charge(t.memory() + sourceMemory*int64(t.sources.len()))
 	err = t.openFiles()
 	if err == nil {
 		err = t.markUsed()
@@ -200,13 +210,27 @@ func (t *tail) openFiles() error {
 	if err := t.reserve(valueStep); err != nil {
 		return err
 	}
-	if err := syncFiles(t.dir); err != nil {
+	if err := t.syncNew(); err != nil {
 		return unavailable(err, "cannot sync the segment %s", t.dir)
 	}
 	t.memSynced, t.valueSynced = t.memEnd, t.valueEnd
 	t.written += 8 * pageSize
 	t.syncs += 8
 	return t.log.check()
+}
+
+// syncNew puts what Badger has just made on flash. In a segment that is opened
+// again that is the two logs and the MANIFEST; the tables and the value logs of
+// before were synced when they were made, and there may be many.
+func (t *tail) syncNew() error {
+	if t.resumed == 0 {
+		return syncFiles(t.dir)
+	}
+	m, err := os.Open(filepath.Join(t.dir, badger.ManifestFilename))
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.Sync(), m.Close(), t.memFile.Sync(), t.valueFile.Sync(), syncDir(t.dir))
 }
 
 func (t *tail) closeFiles() {
@@ -220,7 +244,19 @@ func (t *tail) closeFiles() {
 // close closes the database; what was not synced may be lost.
 func (t *tail) close() error {
 	t.closeFiles()
+	defer t.charge(-t.charged)
 	return t.database.close()
+}
+
+// shed lets go of the memory of a database that was closed.
+func (t *tail) shed() { t.database = &database{log: t.log, dir: t.dir} }
+
+// charge adds n bytes to what the tail takes of memory.
+func (t *tail) charge(n int64) {
+	if t.gauge != nil {
+		t.charged += n
+		t.gauge.Add(n)
+	}
 }
 
 // memLeft returns how much of the memtable may still be used.

@@ -53,7 +53,7 @@ func (p *partition) group(reqs []*request) {
 			return
 		}
 		p.group(reqs)
-	case errors.Is(err, ErrFull):
+	case errors.Is(err, ErrFull), errors.Is(err, ErrClosed):
 		g.putOff(err)
 	case err != nil:
 		g.abandon(err)
@@ -63,8 +63,9 @@ func (p *partition) group(reqs []*request) {
 	}
 }
 
-// putOff ends a group that finds no room even for its record. Nothing has
-// changed; those who ask again may find it.
+// putOff ends a group that finds no room even for its record, or that the end of
+// the queue has overtaken. Nothing has changed; those who ask again may find
+// room.
 func (g *group) putOff(err error) {
 	g.undo()
 	for _, r := range g.reqs {
@@ -128,7 +129,7 @@ func (g *group) commit() error {
 func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error {
 	g := p.newGroup(nil)
 	switch err := g.reserve(items, bytes); {
-	case errors.Is(err, ErrFull):
+	case errors.Is(err, ErrFull), errors.Is(err, ErrClosed):
 		return err
 	case err != nil:
 		return p.giveUp(err)

@@ -19,6 +19,7 @@ type world struct {
 	t       *testing.T
 	meta    *memstore.Meta
 	storage *memstore.Storage
+	over    queue.Storage // takes the place of storage if it is not nil
 	clock   *queuetest.Clock
 	limits  queue.Limits
 	svc     *queue.Service
@@ -40,9 +41,13 @@ func inWorld(t *testing.T, fn func(w *world)) {
 
 func (w *world) start() {
 	w.t.Helper()
+	var storage queue.Storage = w.storage
+	if w.over != nil {
+		storage = w.over
+	}
 	svc, err := queue.Open(w.ctx(), queue.Config{
 		Meta: w.meta, Clock: w.clock, Limits: w.limits,
-		Storages: []queue.NamedStorage{{Name: "mem", Storage: w.storage, Affinity: 1}},
+		Storages: []queue.NamedStorage{{Name: "mem", Storage: storage, Affinity: 1}},
 		Events: queue.Events{PartitionFailed: func(q string, p int, err error) {
 			w.t.Errorf("partition %s/%d failed: %v", q, p, err)
 		}},

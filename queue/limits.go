@@ -35,6 +35,10 @@ type Limits struct {
 	// MaxListBytes bounds the bytes of items in the answer to a list, beyond
 	// the first item.
 	MaxListBytes int64 // 16 MiB
+	// MaxOpen is how many partitions may have their store open for writing at a
+	// time, which is what a partition costs in memory; further ones wait until one
+	// of them is done with what it has, in turns. 0 is no bound.
+	MaxOpen int // 0
 	// GroupBytes is about how many bytes of items one commit takes; a single
 	// larger request is a commit of its own.
 	GroupBytes int64 // 1 MiB

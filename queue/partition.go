@@ -52,6 +52,7 @@ type partition struct {
 	inbox   *inbox
 	probes  chan chan<- *partition // whoever asks whether the loop comes round
 	deliver *budget                // items that were leased and are not released; its limit may be 0
+	seats   *seats
 
 	// Written by the loop, read by anybody, to choose a partition.
 	ready     atomic.Int64
@@ -71,6 +72,8 @@ type partition struct {
 	turn      chan struct{} // holds a token while nobody has the turn
 	awake     int64         // boot time at which the loop wakes by itself
 	reqs      []*request
+	seat      seat
+	stop      <-chan struct{} // closed when the loop is to end
 	ps        PartitionStore
 	st        *State
 	ahead     readAhead
@@ -95,6 +98,7 @@ type partition struct {
 // it when it ends.
 func (p *partition) run(ctx context.Context) {
 	defer p.shut()
+	p.seat.of, p.stop = p, ctx.Done()
 	if !p.openStore(ctx) {
 		return
 	}
@@ -318,14 +322,52 @@ func (p *partition) upkeep() {
 	if p.failed.Load() != nil {
 		return
 	}
-	idle := !p.idle && now.Mono-p.lastUsed >= int64(p.limits.IdleClose)
-	if idle {
-		p.idle = true
-		p.ahead.drop(p.st.Totals.Cursor)
+	if p.isIdle(now) {
+		p.rest()
+		return
 	}
-	if err := p.ps.Maintain(idle); err != nil {
+	if err := p.ps.Maintain(false); err != nil {
 		p.fail(err)
 	}
+}
+
+// isIdle reports whether the store is to be closed as far as it can be: it was
+// not used for long, or others wait for the seat.
+func (p *partition) isIdle(now Instant) bool {
+	if at, wanted := p.seat.due(); wanted && now.Mono >= at {
+		return true
+	}
+	return !p.idle && now.Mono-p.lastUsed >= int64(p.limits.IdleClose)
+}
+
+// rest closes the store as far as it can be, and gives the seat up.
+func (p *partition) rest() {
+	p.idle, p.lazyAt = true, 0
+	p.ahead.drop(p.st.Totals.Cursor)
+	begin := p.clock.Mono()
+	if err := p.ps.Maintain(true); err != nil {
+		p.fail(err)
+		return
+	}
+	p.seat.cost.Add(int64(p.clock.Mono() - begin))
+	p.seats.leave(&p.seat)
+}
+
+// open reserves room in the store, which opens it if need be; then that waits
+// for a seat first. The error is one of PartitionStore.Reserve, or of kind
+// ErrClosed when the queue is closed meanwhile.
+func (p *partition) open(items int, bytes int64) (first uint64, err error) {
+	closed := !p.seat.taken
+	if !p.seats.take(&p.seat, p.stop) {
+		return 0, errQueueClosed()
+	}
+	begin := p.clock.Mono()
+	p.lastUsed, p.idle = int64(begin), false
+	first, err = p.ps.Reserve(items, bytes)
+	if closed {
+		p.seat.cost.Store(int64(p.clock.Mono() - begin))
+	}
+	return first, err
 }
 
 // maxNap bounds how long the loop sleeps while something is due later: timers
@@ -355,6 +397,9 @@ func (p *partition) untilNext() time.Duration {
 	}
 	if p.blocked {
 		at(now.Mono + int64(blockedNap))
+	}
+	if due, wanted := p.seat.due(); wanted {
+		at(due)
 	}
 	if d, ok := p.leaseDue.top(); ok {
 		at(max(d.at, p.fullUntil))
@@ -409,6 +454,7 @@ func (p *partition) fail(err error) {
 	p.report(err)
 	p.ready.Store(0)
 	p.ahead.drop(0)
+	p.seats.leave(&p.seat) // Its store does nothing any more.
 }
 
 func (p *partition) report(err error) {
@@ -430,6 +476,9 @@ func (p *partition) shut() {
 		p.taken(r)
 		p.reject(r, errQueueClosed())
 	}
+	p.ready.Store(0)
+	p.ahead.drop(0)
+	defer p.seats.leave(&p.seat)
 	if p.ps == nil {
 		return
 	}

@@ -44,11 +44,11 @@ func (g *group) plan() error {
 // reserve makes room for what the group may add. A full disk is no failure:
 // then nothing is added, and the rest goes on.
 func (g *group) reserve(items int, bytes int64) error {
-	first, err := g.p.ps.Reserve(items, bytes)
+	first, err := g.p.open(items, bytes)
 	if errors.Is(err, ErrFull) && items > 0 {
 		g.full = err
 		g.postpone()
-		first, err = g.p.ps.Reserve(0, 0)
+		first, err = g.p.open(0, 0)
 	}
 	if err != nil {
 		return err

@@ -62,6 +62,7 @@ type Service struct {
 	routes  routes
 	ahead   budget
 	deliver budget
+	seats   seats
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
 	gate    gate
@@ -101,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s.ahead.limit = s.limits.ReadAheadTotal
 	s.deliver.limit = s.limits.DeliverBytes
+	s.seats.limit = s.limits.MaxOpen
 	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag, gate: &s.gate}
 	defs, err := cfg.Meta.Load(ctx)
 	if err != nil {

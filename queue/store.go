@@ -105,8 +105,10 @@ type PartitionStore interface {
 
 	// Maintain does what the store has to do now and then, in the background
 	// where it takes long: removing what is done, closing what is not used. The
-	// loop calls it after commits and, with idle set, when nothing has been
-	// asked of the partition for a while.
+	// loop calls it after commits. With idle set, when nothing has been asked of
+	// the partition for a while or others need its memory, it lets go of all that
+	// costs memory and returns when that is done; the next Reserve opens what it
+	// needs again.
 	Maintain(idle bool) error
 
 	// Usage tells what the partition occupies.

@@ -20,6 +20,13 @@ func (p *partition) put(r *request) bool {
 		p.inbox.poke()
 		return true
 	}
+	if !p.isSeated() {
+		// Only the loop waits for a seat: the caller may be another loop, which others
+		// wait for.
+		p.turn <- struct{}{}
+		p.inbox.poke()
+		return true
+	}
 	served := false
 	defer func() {
 		if !served {

@@ -1,0 +1,149 @@
+package memtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/client"
+)
+
+const (
+	// slowPart is how much a slow client sends or reads at a time.
+	slowPart = 32 << 10
+	// slowPause is how long it waits after that: a body of 5 MB takes 15 s.
+	slowPause = 100 * time.Millisecond
+)
+
+// slowConn reads and writes slowly. It belongs to one client.
+type slowConn struct {
+	net.Conn
+	ctx         context.Context //nolint:containedctx // It is that of the client, whose connection this is.
+	read, write bool
+}
+
+func (s *slowConn) Read(p []byte) (int, error) {
+	if !s.read {
+		return s.Conn.Read(p)
+	}
+	if err := pause(s.ctx); err != nil {
+		return 0, err
+	}
+	return s.Conn.Read(p[:min(len(p), slowPart)])
+}
+
+func (s *slowConn) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		part := len(p)
+		if s.write {
+			part = min(part, slowPart)
+			if err := pause(s.ctx); err != nil {
+				return n, err
+			}
+		}
+		m, err := s.Conn.Write(p[:part])
+		n += m
+		if err != nil {
+			return n, err
+		}
+		p = p[part:]
+	}
+	return n, nil
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(slowPause):
+		return nil
+	}
+}
+
+// slowClient returns a client whose connections are slow one way or the other.
+func (l *Load) slowClient(ctx context.Context, read, write bool) *client.Client {
+	return &client.Client{Dial: func(dialCtx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(dialCtx, "unix", l.Socket)
+		if err != nil {
+			return nil, err
+		}
+		return &slowConn{Conn: c, ctx: ctx, read: read, write: write}, nil
+	}}
+}
+
+// sendSlowly puts large payloads into a queue, a bit at a time.
+func (l *Load) sendSlowly(ctx context.Context, _ *client.Client, i int) {
+	c := l.slowClient(ctx, false, true)
+	defer c.Close()
+	items := newPayloads(l.Seed+uint64(2000+i), l.LargeBody, 1)
+	for ctx.Err() == nil {
+		begin := time.Now()
+		err := c.Produce(ctx, slowQueue, items.take(1)...)
+		if err == nil {
+			l.Tally.Done("produce slowly", 1, time.Since(begin))
+		} else if !l.failed(ctx, "produce slowly", err) {
+			return
+		}
+	}
+}
+
+// readSlowly leases what the senders have sent, and when there is nothing looks
+// through the backlog, a bit at a time.
+func (l *Load) readSlowly(ctx context.Context, fast *client.Client, i int) {
+	c := l.slowClient(ctx, true, false)
+	defer c.Close()
+	for ctx.Err() == nil {
+		if i%2 == 0 {
+			if !l.leaseAndComplete(ctx, c, slowQueue, " slowly", 2) {
+				return
+			}
+			continue
+		}
+		begin := time.Now()
+		items, err := c.ListItems(ctx, backlogQueue, 0, client.Page{Limit: 1000})
+		switch {
+		case err == nil:
+			l.Tally.Done("list slowly", len(items), time.Since(begin))
+		case !l.failed(ctx, "list slowly", err):
+			return
+		}
+	}
+}
+
+// stayConnected holds a connection on which nothing is asked, but that the agent
+// is there.
+func (l *Load) stayConnected(ctx context.Context, _ *client.Client, _ int) {
+	for ctx.Err() == nil {
+		if err := l.silence(ctx); err != nil && ctx.Err() == nil {
+			l.Tally.Refused("silence", err)
+			return
+		}
+	}
+}
+
+// silence holds one connection until ctx ends or the agent closes it.
+func (l *Load) silence(ctx context.Context) error {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", l.Socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := io.WriteString(c, "GET /health HTTP/1.1\r\nHost: agent\r\n\r\n"); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c) // Ends when the agent closes it, after the idle timeout.
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("a silent connection: %w", err)
+	}
+	return nil
+}
