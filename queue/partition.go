@@ -476,12 +476,11 @@ func (p *partition) shut() {
 		p.taken(r)
 		p.reject(r, errQueueClosed())
 	}
-	p.ready.Store(0)
-	p.ahead.drop(0)
 	defer p.seats.leave(&p.seat)
 	if p.ps == nil {
 		return
 	}
+	p.stop = nil // Others that end give their seats back soon.
 	p.shutEvents() // Before the read-ahead goes, since the cursor is where it begins.
 	p.ready.Store(0)
 	p.ahead.drop(0)
