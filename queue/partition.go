@@ -480,7 +480,7 @@ func (p *partition) shut() {
 	if p.ps == nil {
 		return
 	}
-	p.stop = nil // Others that end give their seats back soon.
+	p.stop = nil   // Others that end give their seats back soon.
 	p.shutEvents() // Before the read-ahead goes, since the cursor is where it begins.
 	p.ready.Store(0)
 	p.ahead.drop(0)
