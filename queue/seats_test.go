@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -79,6 +80,7 @@ func inNarrowWorld(t *testing.T, open int, fn func(w *world, c *countingStorage)
 		w.limits.MaxOpen, w.over = open, c
 		w.start()
 		fn(w, c)
+		synctest.Wait() // For the loops.
 		if n := c.most.Load(); n > int64(open) {
 			t.Errorf("%d partitions were open at a time, the bound is %d", n, open)
 		}
