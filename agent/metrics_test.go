@@ -66,8 +66,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	r := runAgent(t, "[[queue]]\nname = \"orders\"\n[uplink]\nurl = [\"nats://127.0.0.1:1\"]\ndevice = \"dev\"\n[[downlink]]\nqueue = \"orders\"\n") // Nobody is there.
 	r.await(func() bool { return strings.Contains(r.get("/metrics"), "querator_downlink_taken_total") })
 	r.queue("q", 1)
-	if n := len(r.page().values); n > 99 {
-		t.Errorf("%d series for one queue and three calls", n)
+	if n := len(r.page().values); n > 119 {
+		t.Errorf("%d series for two queues, a downlink and four calls", n)
 	}
 	p := r.page()
 	text, err := os.ReadFile("metrics/metrics.md")
