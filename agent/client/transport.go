@@ -11,8 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // localTransport carries requests over local connections, one at a time on each, in the goroutine of the caller.
@@ -21,7 +19,7 @@ import (
 type localTransport struct {
 	dial func(ctx context.Context) (net.Conn, error)
 
-	polls poll.Group
+	polls pollGroup
 
 	mu   sync.Mutex
 	idle []*localConn // the one used last is at the end; at most idleConns
@@ -31,7 +29,7 @@ type localTransport struct {
 type localConn struct {
 	net.Conn
 	r     *bufio.Reader
-	next  *poll.Conn
+	next  *poller
 	head  []byte
 	since time.Time // idle
 }
@@ -129,7 +127,7 @@ func (t *localTransport) get(ctx context.Context) (*localConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &localConn{Conn: conn, r: bufio.NewReader(conn), next: poll.New(conn)}, nil
+	return &localConn{Conn: conn, r: bufio.NewReader(conn), next: newPoller(conn)}, nil
 }
 
 func (t *localTransport) pop() *localConn {

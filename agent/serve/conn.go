@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/head"
-	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // conn is a connection. It belongs to its goroutine (serve), but for busy and
@@ -23,7 +22,6 @@ type conn struct {
 	nc       net.Conn
 	in       *limited
 	r        *bufio.Reader
-	next     *poll.Conn
 	deadline deadlines
 	out      []byte // of replies; at most keepOut is kept between them
 	busy     bool
@@ -39,9 +37,6 @@ const (
 	leftOver = 64 << 10
 	// refusalWait is how long a connection that was refused stays, at most.
 	refusalWait = 50 * time.Millisecond
-	// pollWait is how long a connection waits in the kernel for the next request of
-	// a client that makes one after the other.
-	pollWait = time.Millisecond
 	// watchAfter is how long a handler runs before somebody looks whether the
 	// client is still there.
 	watchAfter = 10 * time.Millisecond
@@ -49,7 +44,7 @@ const (
 
 func newConn(s *Server, nc net.Conn) *conn {
 	in := &limited{r: nc}
-	return &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), next: poll.New(nc), deadline: deadlines{nc: nc}}
+	return &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
 }
 
 // limited reads from a connection; the head of a request is bounded.
@@ -109,11 +104,7 @@ func (c *conn) await() bool {
 	if c.r.Buffered() > 0 {
 		return true
 	}
-	if c.answered && c.next.Wait(&c.s.polls, pollWait) {
-		_ = c.deadline.setRead(time.Time{})
-	} else {
-		_ = c.deadline.setRead(after(c.s.IdleTimeout))
-	}
+	_ = c.deadline.setRead(after(c.s.IdleTimeout))
 	_, err := c.r.Peek(1)
 	return err == nil
 }
