@@ -56,6 +56,8 @@ type load struct {
 	ahead int64
 	// most, if not 0, is how many items are produced at most; what is under way comes on top.
 	most int64
+	// calls, if not 0, is how often each client produces.
+	calls int
 	// drain: consumers end when there is nothing to lease.
 	drain bool
 }
@@ -119,7 +121,9 @@ func (l load) run(ctx context.Context, dial func() (conn, error)) (*outcome, err
 
 // client is one client, number i.
 func (r *running) client(ctx context.Context, i int, c conn, times *clientTimes) error {
-	for at := i * 1009; ctx.Err() == nil && (r.most == 0 || r.produced.Load() < r.most); at += r.batch * max(r.producers, 1) {
+	at := i * 1009 // Not all send the same at the same time.
+	for n := 0; ctx.Err() == nil && (r.calls == 0 || n < r.calls) && (r.most == 0 || r.produced.Load() < r.most); n++ {
+		at += r.batch * max(r.producers, 1)
 		if r.alternate || i < r.producers {
 			if err := r.produceOne(ctx, at, c, times); err != nil {
 				return err

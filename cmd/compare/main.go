@@ -95,7 +95,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	m.program(ctx, "querator", o.agent, "--version")
 	if o.growth {
-		return o.grow(ctx, base, sockets, m)
+		return o.grow(ctx, base, sockets, m, disk)
 	}
 	peers, err := o.find(ctx, base, sockets, &m)
 	if err != nil {

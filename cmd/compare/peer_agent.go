@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
@@ -14,9 +15,13 @@ type agentPeer struct {
 	process
 	program, socket string
 	queues          int // 0 is 1
+	dialled         int
 }
 
 var _ peer = (*agentPeer)(nil)
+
+// queueStarts is in how many places clients begin that go round the queues, and how many queues are made at a time.
+const queueStarts = 8
 
 // queueName returns the name of a queue.
 func queueName(i int) string { return fmt.Sprintf("compare-%d", i) }
@@ -39,30 +44,43 @@ func (a *agentPeer) start(ctx context.Context, dir string, _ bool) error {
 func (a *agentPeer) create(ctx context.Context) error {
 	c := &client.Client{Socket: a.socket}
 	defer c.Close()
-	for i := range max(a.queues, 1) {
-		err := c.CreateQueue(ctx, client.QueueInfo{
-			Name: queueName(i), LeaseTimeout: leaseTimeout, ExpireTimeout: 24 * leaseTimeout, Partitions: 1,
+	failures := make([]error, queueStarts)
+	var all sync.WaitGroup
+	for k := range failures {
+		all.Go(func() {
+			for i := k; i < max(a.queues, 1) && failures[k] == nil; i += queueStarts {
+				failures[k] = c.CreateQueue(ctx, client.QueueInfo{
+					Name: queueName(i), LeaseTimeout: leaseTimeout, ExpireTimeout: 24 * leaseTimeout, Partitions: 1,
+				})
+			}
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	all.Wait()
+	return errors.Join(failures...)
 }
 
-func (a *agentPeer) dial() (conn, error) { return a.dialQueue(queueName(0)), nil }
-
-func (a *agentPeer) dialQueue(queue string) *agentConn {
-	return &agentConn{c: &client.Client{Socket: a.socket}, queue: queue}
+// dial returns a client that goes round the queues, each from another one.
+func (a *agentPeer) dial() (conn, error) {
+	n := max(a.queues, 1)
+	a.dialled++
+	return &agentConn{c: &client.Client{Socket: a.socket}, queues: n, at: a.dialled % queueStarts * n / queueStarts}, nil
 }
 
 // agentConn is a client of the agent.
 type agentConn struct {
 	c         *client.Client
-	queue     string
+	queues    int
+	at        int    // calls that have gone to one queue after the other
+	queue     string // of the last lease
 	items     []client.ProduceItem
 	ids       []string
 	partition int
+}
+
+// next returns the queue for a call.
+func (c *agentConn) next() string {
+	c.at++
+	return queueName(c.at % c.queues)
 }
 
 func (c *agentConn) produce(batch [][]byte) error {
@@ -70,12 +88,13 @@ func (c *agentConn) produce(batch [][]byte) error {
 	for _, payload := range batch {
 		c.items = append(c.items, client.ProduceItem{Payload: payload})
 	}
-	return orBusy(c.c.Produce(context.Background(), c.queue, c.items...))
+	return orBusy(c.c.Produce(context.Background(), c.next(), c.items...))
 }
 
 func (c *agentConn) lease(n int, wait time.Duration) (int, error) {
 	const least = 11 * time.Millisecond // The API's.
 	c.ids = c.ids[:0]
+	c.queue = c.next()
 	items, err := c.c.Lease(context.Background(), c.queue, client.LeaseOptions{BatchSize: n, Wait: max(wait, least)})
 	if errors.Is(err, client.ErrEmpty) {
 		return 0, nil

@@ -58,6 +58,8 @@ type stage struct {
 	Shapes  []shape
 	Rounds  int
 	Length  time.Duration
+	// FillBatch, if not 0, makes one client fill the backlog, with so many items a call.
+	FillBatch int
 }
 
 // plan returns the stages. The short form takes less than ten minutes on two cores.

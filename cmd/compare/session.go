@@ -116,20 +116,32 @@ func (s *session) takeOne() error {
 
 // fill produces until so many items wait.
 func (s *session) fill(ctx context.Context, want int64) error {
-	batch := min(fillBatch, max(1, fillBytes/s.stage.Size))
 	for s.waiting < want {
-		n := min(int64(batch), want-s.waiting)
-		l := load{producers: 1, batch: int(n), length: callBy, most: 1, payloads: newPayloads(s.stage.Size, int(n))}
-		if rest := want - s.waiting - int64(fillers*batch); rest > 0 {
-			l.producers, l.most = fillers, rest
-		}
-		o, err := l.run(ctx, s.peer.dial)
+		o, err := s.fillLoad(want-s.waiting).run(ctx, s.peer.dial)
 		if err != nil {
 			return err
 		}
 		s.waiting += o.produced
 	}
 	return ctx.Err()
+}
+
+// fillLoad returns a load that produces so many items, or some of them.
+func (s *session) fillLoad(rest int64) load {
+	l := load{producers: 1, most: 1, length: callBy}
+	if l.batch = s.stage.FillBatch; l.batch > 0 {
+		// Each of these goes round its part of the queues.
+		l.producers, l.most = queueStarts, 0
+		l.calls = int(rest)/l.batch/queueStarts + 1
+	} else {
+		l.batch = min(fillBatch, max(1, fillBytes/s.stage.Size))
+		if more := rest - int64(fillers*l.batch); more > 0 {
+			l.producers, l.most = fillers, more
+		}
+		l.batch = int(min(int64(l.batch), rest))
+	}
+	l.payloads = newPayloads(s.stage.Size, l.batch)
+	return l
 }
 
 // measure runs one load and returns its figures.

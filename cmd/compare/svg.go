@@ -40,3 +40,7 @@ func (c *canvas) text(x, y, size float64, anchor, colour, weight, text string) {
 	_ = xml.EscapeText(&c.body, []byte(text)) // A buffer takes everything.
 	c.body.WriteString("</text>\n")
 }
+
+func (c *canvas) dot(x, y float64, colour string) {
+	fmt.Fprintf(&c.body, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`+"\n", x, y, colour)
+}
