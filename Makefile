@@ -7,7 +7,7 @@ KILLS   ?= 1000
 CUTS    ?= 2000
 MEMORY  ?= 3m
 
-.PHONY: help check test race 386 lint bench compare compare-full build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk generate clean
+.PHONY: help check test race 386 lint bench compare compare-full growth build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ compare: ## beside beanstalkd, Redis (if installed), NATS and the raw disk, unde
 compare-full: ## the same with more rounds and payloads, and all with a million items waiting; takes hours
 	@mkdir -p bin
 	$(GO) run ./cmd/compare -full -rounds 5 -length 5s -sizes 256,4096 -json bin/compare-full.json -svg bin/compare-full.svg
+
+growth: ## what the agent costs as backlog, queues, clients and payloads grow; bin/growth.{json,svg}
+	@mkdir -p bin
+	$(GO) run ./cmd/compare -growth -json bin/growth.json -svg bin/growth.svg
 
 build: ## bin/querator-linux-{amd64,arm64,armv6}
 	VERSION='$(VERSION)' .ci/run build

@@ -45,7 +45,7 @@ func drawCases(m *machine, cases []caseReport) []byte {
 			panels = append(panels, panelsOf(&cases[i])...)
 		}
 		y += 34
-		c.text(margin, y, 15, "start", ink, "bold", fmt.Sprintf("%s-byte JSON payloads, %s items waiting", count(float64(first.PayloadSize)), count(float64(first.Backlog))))
+		c.text(margin, y, 15, "start", ink, "bold", fmt.Sprintf("%s-byte %s payloads, %s items waiting", count(float64(first.PayloadSize)), m.Payloads, count(float64(first.Backlog))))
 		c.line(margin, y+8, margin+columns*panelWidth+(columns-1)*panelGap, y+8, grid, 1)
 		y = c.panels(panels, y+16)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -45,13 +46,14 @@ func (c *column) figure(p *point, all map[caseKey]map[metric]spread) (spread, bo
 	return s, ok
 }
 
-// sweeps returns everything that is let grow.
-func (o *options) sweeps() []sweep {
-	return []sweep{o.backlogSweep(), o.queueSweep(), o.clientSweep(), o.payloadSweep()}
+// wantedSweeps returns what is let grow, one after the other.
+func (o *options) wantedSweeps() []sweep {
+	all := []sweep{o.backlogSweep(), o.queueSweep(), o.clientSweep(), o.payloadSweep()}
+	return slices.DeleteFunc(all, func(s sweep) bool { return !wanted(o.sweeps, s.name) })
 }
 
 func (o *options) stage(size int, backlog int64, shapes ...shape) stage {
-	return stage{Size: size, Backlog: backlog, Shapes: shapes, Rounds: o.rounds, Length: o.length}
+	return stage{Size: size, Backlog: backlog, Shapes: shapes, Rounds: o.rounds, Length: o.length, Random: o.random}
 }
 
 // small is the payload of the sweeps in which payloads do not matter.
@@ -83,6 +85,7 @@ func (o *options) backlogSweep() sweep {
 func (o *options) queueSweep() sweep {
 	const each = 20 // items that wait in a queue
 	s := sweep{name: "queues", columns: []column{
+		{"first item ms/queue", 0, starting, firstRound, short},
 		{"produced/s", 0, produceOnly, itemsPerSecond, count},
 		{"produce p50 ms", 0, produceOnly, latencyMetric("produce", "p50"), short},
 		{"both/s", 0, both, itemsPerSecond, count},
@@ -146,7 +149,7 @@ type growthReport struct {
 // grow measures all sweeps and prints and writes them.
 func (o *options) grow(ctx context.Context, base, sockets string, m machine, disk *measure.Disk) error {
 	var all []growthReport
-	for _, s := range o.sweeps() {
+	for _, s := range o.wantedSweeps() {
 		samples := make([]map[caseKey][]sample, len(s.points))
 		for round := range o.rounds {
 			for i := range s.points {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -24,18 +25,31 @@ const (
 // payloads are made before any measurement and only read after that.
 type payloads [][]byte
 
-// newPayloads returns readings of that size. Any batch of them can be taken from any place.
-func newPayloads(size, batch int) payloads {
+// newPayloads returns payloads of that size: random bytes, or readings in JSON. Any batch of them can be taken from
+// any place.
+func newPayloads(size, batch int, random bool) payloads {
 	rnd := rand.New(rand.NewPCG(1, uint64(size)))
 	n := max(min(poolBytes/size, 1<<14), 1)
 	p := make(payloads, n, n+batch)
 	for i := range p {
+		if random {
+			p[i] = randomBytes(rnd, size)
+			continue
+		}
 		p[i] = measure.Reading(rnd, i, size)
 	}
 	for i := range batch {
 		p = append(p, p[i%n])
 	}
 	return p
+}
+
+func randomBytes(rnd *rand.Rand, size int) []byte {
+	b := make([]byte, 0, size+8)
+	for len(b) < size {
+		b = binary.NativeEndian.AppendUint64(b, rnd.Uint64())
+	}
+	return b[:size]
 }
 
 // batch returns n payloads from a place that goes round.

@@ -65,12 +65,13 @@ func (c *fakeConn) complete() error {
 func (c *fakeConn) close() {}
 
 func TestLoad(t *testing.T) {
+	st := &stage{Size: 64, Length: time.Second}
 	synctest.Test(t, func(t *testing.T) {
 		for _, s := range shapes {
 			q := &fakeQueue{}
 			dial := func() (conn, error) { return &fakeConn{q: q}, nil }
 			run := func(w work) *outcome {
-				o, err := s.load(w, 64, time.Second).run(t.Context(), dial)
+				o, err := s.load(w, st).run(t.Context(), dial)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,7 +87,7 @@ func TestLoad(t *testing.T) {
 				t.Errorf("%s: drained %d of %d in %s", s.Name, taken.completed, made.produced, taken.elapsed)
 			}
 			q.most = 0
-			l := s.load(both, 64, time.Second)
+			l := s.load(both, st)
 			flow := run(both)
 			if left := flow.produced - flow.completed; left != int64(q.waiting) || q.leased != 0 || left > l.ahead+int64(s.Batch*s.Together) {
 				t.Errorf("%s: %d produced, %d completed; %d wait", s.Name, flow.produced, flow.completed, q.waiting)
@@ -99,8 +100,9 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadFails(t *testing.T) {
+	st := &stage{Size: 64, Length: time.Second}
 	broken := errors.New("broken")
-	l := shapes[0].load(both, 64, time.Second)
+	l := shapes[0].load(both, st)
 	if _, err := l.run(t.Context(), func() (conn, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("a client that cannot be dialled: %v", err)
 	}
@@ -109,7 +111,7 @@ func TestLoadFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.kill()
-	if _, err := shapes[1].load(drainOnly, 64, time.Second).run(t.Context(), raw.dial); !errors.Is(err, errNotAQueue) {
+	if _, err := shapes[1].load(drainOnly, st).run(t.Context(), raw.dial); !errors.Is(err, errNotAQueue) {
 		t.Errorf("a lease that fails: %v", err)
 	}
 }
@@ -169,6 +171,43 @@ func wellFormed(t *testing.T, svg []byte) {
 	}
 }
 
+func TestGrowthReport(t *testing.T) {
+	o := options{rounds: 1, length: time.Second, full: true, sweeps: "items,queues"}
+	var all []growthReport
+	for _, s := range o.wantedSweeps() {
+		r := growthReport{sweep: s}
+		for i, p := range s.points {
+			figures := make(map[caseKey]map[metric]spread)
+			for _, sh := range p.stage.Shapes {
+				for _, w := range works {
+					figures[caseKey{p.stage.Size, p.stage.Backlog, sh.Name, w}] = map[metric]spread{
+						latencyMetric("lease", "p50"): {Median: 0.25 * float64(i+1)}, itemsPerSecond: {Median: 4000},
+					}
+				}
+			}
+			r.figures = append(r.figures, figures)
+		}
+		all = append(all, r)
+	}
+	if len(all) != 2 || all[0].points[4].x != 10_000_000 || all[1].points[3].queues != 1000 {
+		t.Fatalf("sweeps: %+v", all)
+	}
+	var table strings.Builder
+	if err := all[0].table(&table); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(strings.Fields(table.String()), " ")
+	for _, want := range []string{"10,000,000 1.25 - -", "last : first 5.00 - -", " 4,000 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the table has no %q:\n%s", want, table.String())
+		}
+	}
+	if text, err := json.Marshal(growthJSON(&machine{}, all)); err != nil || !strings.Contains(string(text), `"what_grows":"queues"`) {
+		t.Errorf("JSON: %v", err)
+	}
+	wellFormed(t, drawGrowth(&machine{}, all))
+}
+
 func TestPlan(t *testing.T) {
 	o := options{sizes: "256, 4096", backlogs: "1000,1000000", rounds: 5, length: time.Second}
 	stages, err := o.plan()
@@ -185,11 +224,9 @@ func TestPlan(t *testing.T) {
 			t.Errorf("sizes %q: %v", wrong, err)
 		}
 	}
-	all := options{}
-	some := options{peers: "redis,beanstalkd -f"}
 	for name, want := range map[string]bool{"redis always": true, "beanstalkd -f 0": true, "beanstalkd": false, "nats": false} {
-		if !all.wants(name) || some.wants(name) != want {
-			t.Errorf("%s: wanted %v", name, some.wants(name))
+		if !wanted("", name) || wanted("redis, beanstalkd -f", name) != want {
+			t.Errorf("%s: wanted %v, not %v", name, !want, want)
 		}
 	}
 }
@@ -205,7 +242,7 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("short(%g) is %s", v, got)
 		}
 	}
-	p := newPayloads(300, 100)
+	p := newPayloads(300, 100, true)
 	for _, at := range []int{0, 1, len(p), 1 << 30} {
 		if b := p.batch(at, 100); len(b) != 100 || slices.ContainsFunc(b, func(x []byte) bool { return len(x) != 300 }) {
 			t.Errorf("a batch of %d at %d", len(b), at)

@@ -24,6 +24,8 @@ type machine struct {
 	Kernel     string            `json:"kernel"`
 	Disk       string            `json:"disk,omitempty"`
 	Programs   map[string]string `json:"programs"`
+	// Payloads is what they are made of, JSON or random.
+	Payloads string `json:"payloads"`
 	// LoadBefore is the load average of the minute before. Above 0.5 or so others were at work.
 	LoadBefore string `json:"load_before"`
 }

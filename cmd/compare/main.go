@@ -37,10 +37,11 @@ const (
 // options are the flags.
 type options struct {
 	dir, agent, nats, peers string
+	sweeps                  string
 	sizes, backlogs         string
 	rounds                  int
 	length                  time.Duration
-	full, growth            bool
+	full, growth, random    bool
 	json, svg               string
 }
 
@@ -55,7 +56,9 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each peer is measured")
 	flag.DurationVar(&o.length, "length", time.Second, "how long each measurement takes")
 	flag.BoolVar(&o.full, "full", false, "all shapes and rounds with a large backlog, too")
+	flag.BoolVar(&o.random, "random", false, "payloads that cannot be compressed, instead of JSON")
 	flag.BoolVar(&o.growth, "growth", false, "measure how costs of the agent alone grow")
+	flag.StringVar(&o.sweeps, "sweeps", "", "with -growth, only these: items, queues, clients, bytes")
 	flag.StringVar(&o.json, "json", "", "a file for all figures")
 	flag.StringVar(&o.svg, "svg", "", "a file for a plot")
 	flag.Parse()
@@ -90,6 +93,9 @@ func (o *options) run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(sockets)
 	m, disk := newMachine(base)
+	if m.Payloads = "JSON"; o.random {
+		m.Payloads = "random"
+	}
 	if o.agent, err = build(ctx, o.agent, base, "github.com/kapetan-io/querator-edge/cmd/querator"); err != nil {
 		return err
 	}
@@ -175,7 +181,7 @@ func (o *options) find(ctx context.Context, base, sockets string, m *machine) ([
 		peers = append(peers, &redis{program: path, socket: socket, always: true}, &redis{program: path, socket: socket})
 		m.program(ctx, "redis", path, "--version")
 	}
-	if o.wants("nats") || o.wants("nats always") {
+	if wanted(o.peers, "nats") || wanted(o.peers, "nats always") {
 		path, err := build(ctx, o.nats, base, "github.com/nats-io/nats-server/v2")
 		if err != nil {
 			return nil, err
@@ -188,12 +194,12 @@ func (o *options) find(ctx context.Context, base, sockets string, m *machine) ([
 			fmt.Fprintf(os.Stderr, "%s is not installed: left out\n", name)
 		}
 	}
-	return slices.DeleteFunc(peers, func(p peer) bool { return p.name() != ownName && !o.wants(p.name()) }), nil
+	return slices.DeleteFunc(peers, func(p peer) bool { return p.name() != ownName && !wanted(o.peers, p.name()) }), nil
 }
 
-// wants reports whether a peer was asked for.
-func (o *options) wants(name string) bool {
-	return o.peers == "" || slices.ContainsFunc(strings.Split(o.peers, ","), func(s string) bool {
+// wanted reports whether a name begins with one of a list, or there is no list.
+func wanted(list, name string) bool {
+	return list == "" || slices.ContainsFunc(strings.Split(list, ","), func(s string) bool {
 		return strings.HasPrefix(name, strings.TrimSpace(s))
 	})
 }

@@ -35,8 +35,8 @@ var shapes = []shape{
 }
 
 // load returns what the clients of a shape do.
-func (s shape) load(w work, size int, length time.Duration) load {
-	l := load{batch: s.Batch, length: length, payloads: newPayloads(size, max(s.Batch, 1))}
+func (s shape) load(w work, st *stage) load {
+	l := load{batch: s.Batch, length: st.Length, payloads: newPayloads(st.Size, s.Batch, st.Random)}
 	switch w {
 	case produceOnly:
 		l.producers = s.Alone
@@ -60,6 +60,8 @@ type stage struct {
 	Length  time.Duration
 	// FillBatch, if not 0, makes one client fill the backlog, with so many items a call.
 	FillBatch int
+	// Random payloads cannot be compressed; else they are JSON.
+	Random bool
 }
 
 // plan returns the stages. The short form takes less than ten minutes on two cores.
@@ -75,7 +77,7 @@ func (o *options) plan() ([]stage, error) {
 	var stages []stage
 	for _, size := range sizes {
 		for _, backlog := range backlogs {
-			s := stage{Size: int(size), Backlog: backlog, Shapes: shapes, Rounds: o.rounds, Length: o.length}
+			s := stage{Size: int(size), Backlog: backlog, Shapes: shapes, Rounds: o.rounds, Length: o.length, Random: o.random}
 			if !o.full && backlog > 100_000 {
 				// Filling takes most of the time. Once shows memory and start.
 				s.Rounds, s.Shapes = 1, shapes[len(shapes)-1:]

@@ -20,6 +20,7 @@ const (
 	memoryFilling     metric = "memory_most_while_filling_bytes"
 	startSeconds      metric = "start_to_first_item_seconds"
 	storedBytes       metric = "stored_bytes"
+	firstRound        metric = "first_round_ms_per_queue"
 	diskPerPayload    metric = "disk_bytes_per_payload_byte"
 	processPerPayload metric = "process_bytes_per_payload_byte"
 	syncsPerItem      metric = "syncs_per_item"

@@ -91,6 +91,17 @@ func (s *session) begin(ctx context.Context) (sample, error) {
 	time.Sleep(settle)
 	m[memoryStart] = float64(measure.Anonymous(s.peer.pid()))
 	m[storedBytes] = float64(allocated(s.dir))
+	if s.stage.FillBatch == 0 {
+		return m, nil
+	}
+	// The first items that a queue takes after a start cost more than later ones.
+	begin = time.Now()
+	o, err := s.fillLoad(s.stage.Backlog).run(ctx, s.peer.dial)
+	if err != nil {
+		return nil, fmt.Errorf("the first round of all queues: %w", err)
+	}
+	s.waiting += o.produced
+	m[firstRound] = float64(time.Since(begin)) / float64(time.Millisecond) / float64(s.stage.Backlog/int64(s.stage.FillBatch))
 	return m, nil
 }
 
@@ -140,13 +151,13 @@ func (s *session) fillLoad(rest int64) load {
 		}
 		l.batch = int(min(int64(l.batch), rest))
 	}
-	l.payloads = newPayloads(s.stage.Size, l.batch)
+	l.payloads = newPayloads(s.stage.Size, l.batch, s.stage.Random)
 	return l
 }
 
 // measure runs one load and returns its figures.
 func (s *session) measure(ctx context.Context, shape shape, w work) (sample, error) {
-	l := shape.load(w, s.stage.Size, s.stage.Length)
+	l := shape.load(w, &s.stage)
 	meter := newMeter(s.peer.pid(), s.dir, s.disk)
 	defer meter.close()
 	var total outcome

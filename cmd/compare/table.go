@@ -15,7 +15,7 @@ func writeTables(out io.Writer, m *machine, cases []caseReport) error {
 	for i := range cases {
 		c := &cases[i]
 		if i == 0 || cases[i-1].PayloadSize != c.PayloadSize || cases[i-1].Backlog != c.Backlog {
-			fmt.Fprintf(out, "\n== %s-byte payloads, %s items waiting\n", count(float64(c.PayloadSize)), count(float64(c.Backlog)))
+			fmt.Fprintf(out, "\n== %s-byte %s payloads, %s items waiting\n", count(float64(c.PayloadSize)), m.Payloads, count(float64(c.Backlog)))
 		}
 		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 		if c.Work == starting {
