@@ -41,6 +41,12 @@ type device struct {
 
 func startDevice(t *testing.T, dir string) *device {
 	t.Helper()
+	return startForwarding(t, dir, nil)
+}
+
+// startForwarding starts a device with events, unless outbox is nil.
+func startForwarding(t *testing.T, dir string, outbox *queue.OutboxOptions) *device {
+	t.Helper()
 	d := &device{t: t, dir: dir}
 	var err error
 	failed := func(dir string, err error) { t.Errorf("in the background, %s: %v", dir, err) }
@@ -52,7 +58,7 @@ func startDevice(t *testing.T, dir string) *device {
 	if d.storage, err = badgerstore.New(o); err != nil {
 		t.Fatal(err)
 	}
-	d.Service, err = queue.Open(t.Context(), queue.Config{Meta: d.meta, Limits: queue.Limits{MaxListBytes: 1 << 30}, Storages: []queue.NamedStorage{{Name: "items", Storage: d.storage, Affinity: 1}}})
+	d.Service, err = queue.Open(t.Context(), queue.Config{Meta: d.meta, Outbox: outbox, Limits: queue.Limits{MaxListBytes: 1 << 30}, Storages: []queue.NamedStorage{{Name: "items", Storage: d.storage, Affinity: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}
