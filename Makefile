@@ -57,6 +57,14 @@ uplink-test: ## the uplink with older servers, and the form of its events
 uplink-chaos: ## the uplink under all faults for CHAOS (default 10m)
 	QUERATOR_CHAOS=$${CHAOS:-10m} $(GO) test -count=1 -timeout 60m -v -run TestChaos ./uplink
 
+.PHONY: uplink-rate uplink-backlog
+uplink-rate: ## completing with an uplink beside without one: PAIRS (default 20) turns each, and the store alone
+	QUERATOR_PAIRS=$${PAIRS:-20} $(GO) test -count=1 -timeout 60m -v -run TestUplinkRate ./agent/crashtest
+	$(GO) test -run '^$$' -bench CompleteEvents -benchtime $${PAIRS:-20}x ./badgerstore
+
+uplink-backlog: ## EVENTS (default 1000000) events that wait: memory, start, store, drain
+	QUERATOR_EVENTS=$${EVENTS:-1000000} $(GO) test -count=1 -timeout 60m -v -run TestEventBacklog ./agent/crashtest
+
 deb: ## dist/querator_*.deb for amd64, arm64 and armhf (ARMv6), the same bytes each time
 	VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' packaging/build.sh
 

@@ -117,3 +117,26 @@ func (c *completer) complete() {
 	now := c.usage()
 	c.written, c.syncs = c.written+now.Written-use.Written, c.syncs+now.Syncs-use.Syncs
 }
+
+// BenchmarkReadEvents reads events of 100 in a commit, 250 at a time; an operation
+// is one event.
+func BenchmarkReadEvents(b *testing.B) {
+	c := newCompleter(b, &queue.OutboxOptions{})
+	defer c.close()
+	for range 50 {
+		c.complete()
+	}
+	o := c.svc.Outboxes()[0]
+	b.ReportAllocs()
+	b.ResetTimer()
+	after := uint64(0)
+	for n := 0; n < b.N; {
+		events, err := o.Read(context.Background(), after, 250, 256<<10, false)
+		c.must(err)
+		if len(events) == 0 {
+			after = 0
+			continue
+		}
+		after, n = events[len(events)-1].Seq, n+len(events)
+	}
+}

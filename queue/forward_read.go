@@ -19,6 +19,10 @@ type eventReader struct {
 	labels   *Item // whose labels are shared
 }
 
+// eventsAtOnce bounds the events that room is made for before they are read; so
+// many take some 100 KB.
+const eventsAtOnce = 256
+
 func (r *eventReader) isFull() bool {
 	return len(r.events) >= r.max || len(r.events) > 0 && r.bytes >= r.maxBytes
 }
@@ -30,6 +34,7 @@ func (p *partition) readOutbox(after uint64, maxEvents int, maxBytes int64, payl
 		return nil, nil
 	}
 	r := &eventReader{p: p, max: maxEvents, maxBytes: maxBytes, payload: payload}
+	r.events = make([]Event, 0, min(uint64(maxEvents), o.synced-after, eventsAtOnce))
 	for seq := max(after+1, b.first()); seq <= o.synced && !r.isFull(); {
 		next, err := r.read(seq)
 		var d *EventDamage

@@ -25,6 +25,8 @@ type hub struct {
 	js   nats.JetStreamContext
 	link *link
 	mode hubMode
+	// linger is how long an event may wait for others.
+	linger string
 }
 
 // hubMode says how an agent has its uplink.
@@ -48,7 +50,7 @@ func startHub(dir string, mode hubMode, seed uint64) (h *hub, err error) {
 	if mode == hubNone {
 		return nil, nil
 	}
-	h = &hub{mode: mode}
+	h = &hub{mode: mode, linger: "10ms"}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -115,8 +117,8 @@ func (h *hub) settings() string {
 	if h.mode == hubGone {
 		outbox = "16MiB"
 	}
-	return fmt.Sprintf("[uplink]\nurl = [%q]\ndevice = \"dev\"\npayload = \"meta\"\nlinger = \"10ms\"\noutbox-max-bytes = %q\n",
-		"nats://"+h.link.address(), outbox)
+	return fmt.Sprintf("[uplink]\nurl = [%q]\ndevice = \"dev\"\npayload = \"meta\"\nlinger = %q\noutbox-max-bytes = %q\n",
+		"nats://"+h.link.address(), h.linger, outbox)
 }
 
 // flap changes the link, as the mode says.

@@ -78,6 +78,12 @@ func (l *link) set(s linkState) {
 	}
 }
 
+func (l *link) isDown() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == linkDown
+}
+
 func (l *link) accept() {
 	for {
 		c, err := l.ln.Accept()
