@@ -154,7 +154,9 @@ type OutboxOptions struct {
 	RetainAge time.Duration
 	// RetainBytes is how many bytes of items (Item.Size) the delivered events that
 	// can still be read are about, more or less; beyond it the oldest go sooner.
-	// They are the first to go when there is no room. 1 MiB
+	// They stay where the items were written, cost no memory each, and are the
+	// first to go when there is no room. 16 MiB, or a quarter of MaxBytes if that
+	// is less
 	RetainBytes int64
 	// SaveEvery is how long it may take until Outbox.Delivered is on flash when
 	// nothing else is written. 5 s
@@ -169,7 +171,7 @@ func (o OutboxOptions) withDefaults() *OutboxOptions {
 		o.RetainAge = 5 * time.Minute
 	}
 	if o.RetainBytes <= 0 {
-		o.RetainBytes = 1 << 20
+		o.RetainBytes = min(16<<20, o.MaxBytes/4)
 	}
 	if o.SaveEvery <= 0 {
 		o.SaveEvery = 5 * time.Second

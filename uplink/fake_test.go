@@ -261,7 +261,7 @@ func (b *box) head() uint64 {
 // eventually waits until something is so. The deadline is far away, so that only what never comes fails.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(60 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -50,6 +50,14 @@ func Test20LeaderChanges(t *testing.T) {
 		return err == nil && len(m.Data) > 0
 	})
 	createStream(t, admin, map[string]any{"num_replicas": 3})
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, s := range stands {
+				all, err := s.srv.Jsz(&server.JSzOptions{Streams: true, Accounts: true, RaftGroups: true})
+				t.Logf("%s: %+v, %v", s.opts.ServerName, all, err)
+			}
+		}
+	})
 	for _, mode := range []string{uplink.ModeAuto, uplink.ModeWindow, uplink.ModeSingle} {
 		t.Run(mode, func(t *testing.T) {
 			seed := rand.Uint64()

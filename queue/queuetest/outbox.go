@@ -17,6 +17,7 @@ func RunOutbox(t *testing.T, open func(t testing.TB) Harness) {
 	for name, test := range map[string]func(b *outboxBench){
 		"Restarts": testRestarts, "DropOldest": testDropOldest, "Block": testBlock, "InFlight": testInFlight,
 		"MaxAge": testMaxAge, "Off": testOff, "DeletedQueue": testDeletedQueue, "Cleared": testCleared, "Fields": testEventFields,
+		"Retained": testRetained,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -225,6 +226,25 @@ func testDropOldest(b *outboxBench) {
 	synctest.Wait()
 	if after := b.state(); after.Bytes != 0 {
 		b.t.Errorf("%d bytes are held ten minutes after all was delivered", after.Bytes)
+	}
+}
+
+// testRetained: 40 events a second of 250 bytes can be read for five minutes
+// after they were delivered.
+func testRetained(b *outboxBench) {
+	b.start(queue.OutboxOptions{})
+	for range 5 * 60 / 10 {
+		b.must(b.complete(400, 250))
+		b.delivered(b.state().Head)
+		time.Sleep(10 * time.Second)
+	}
+	if s := b.state(); s.Retained > 401 {
+		b.t.Errorf("after five minutes of 40 events a second they can be read from %d of %d on", s.Retained, s.Head)
+	}
+	time.Sleep(10 * time.Minute)
+	synctest.Wait()
+	if s := b.state(); s.Retained != s.Head+1 {
+		b.t.Errorf("they can still be read ten minutes later, from %d of %d on", s.Retained, s.Head)
 	}
 }
 
