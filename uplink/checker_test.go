@@ -45,22 +45,24 @@ func rawStream(t testing.TB, nc *nats.Conn) []*nats.Msg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := js.StreamInfo("QUERATOR")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var info *nats.StreamInfo
+	eventually(t, "the stream has a leader", func() bool {
+		info, err = js.StreamInfo("QUERATOR")
+		return err == nil
+	})
 	if info.State.Msgs == 0 {
 		return nil
 	}
 	end := info.State.LastSeq
-	sub, err := js.SubscribeSync("querator.>", nats.OrderedConsumer(), nats.BindStream("QUERATOR"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	var sub *nats.Subscription
+	eventually(t, "the stream can be read", func() bool {
+		sub, err = js.SubscribeSync("querator.>", nats.OrderedConsumer(), nats.BindStream("QUERATOR"))
+		return err == nil
+	})
 	defer func() { _ = sub.Unsubscribe() }()
 	var all []*nats.Msg
 	for {
-		m, err := sub.NextMsg(20 * time.Second)
+		m, err := sub.NextMsg(2 * time.Minute)
 		if err != nil {
 			t.Fatalf("reading the stream: %v after %d messages", err, len(all))
 		}

@@ -124,7 +124,7 @@ func (t Timing) withDefaults() Timing {
 // Defaults of Config. Each batch costs a server a directory and a sync of its disk, whatever is in it, so large ones pay;
 // what the link carries bounds them anyway.
 const (
-	DefaultBatchEvents = 250
+	DefaultBatchEvents = 500
 	DefaultBatchBytes  = 256 << 10
 	DefaultWindow      = 64
 	DefaultMaxPayload  = 64 << 10

@@ -76,6 +76,11 @@ func (s *source) Outboxes() []uplink.Outbox {
 	return list
 }
 
+// drained reports whether all events are delivered.
+func (s *source) drained() bool {
+	return !slices.ContainsFunc(s.boxes, func(b *box) bool { return b.delivered() < b.head() })
+}
+
 func (s *source) Changed() <-chan struct{} { return s.changed }
 
 // box is the outbox of one partition. Delivered is lazily persisted: restart forgets what was not saved.

@@ -277,33 +277,6 @@ func TestFlushDoesNotLinger(t *testing.T) {
 	b.exact()
 }
 
-func TestDailyBudgetEndsTheConnection(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	cfg := b.config()
-	cfg.StateFile = t.TempDir() + "/uplink.json"
-	cfg.Budget.PerDay = 40_000
-	b.produce(1000)
-	r := run(t, cfg, b.src, nil)
-	eventually(t, "the budget is used up", func() bool { return r.Status(t.Context()).State == uplink.StateBudget })
-	s := r.Status(t.Context())
-	if s.DayBytes < 40_000 || s.DayBytes > 200_000 || s.Pending == 0 {
-		t.Errorf("status %+v", s)
-	}
-	r.stop()
-	before := b.proxy.connects()
-	r = run(t, cfg, b.src, nil)
-	eventually(t, "it is still used up", func() bool { return r.Status(t.Context()).State == uplink.StateBudget })
-	if b.proxy.connects() != before {
-		t.Error("it connected again after a restart")
-	}
-	r.stop()
-	cfg.Budget.PerDay = 0
-	r = run(t, cfg, b.src, nil)
-	r.drained(b.src)
-	b.exact()
-}
-
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -94,14 +94,7 @@ func (r *running) drained(src *source) {
 			}
 		}
 	}()
-	eventually(r.t, "all events are delivered", func() bool {
-		for _, b := range src.boxes {
-			if b.delivered() < b.head() {
-				return false
-			}
-		}
-		return true
-	})
+	eventually(r.t, "all events are delivered", src.drained)
 }
 
 // bench is the usual set-up: a server, a proxy in front of it, a source with two partitions.

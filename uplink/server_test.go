@@ -85,7 +85,9 @@ func (s *stand) admin(options ...nats.Option) *nats.Conn {
 
 func dialAdmin(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url, append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, options...)...)
+	nc, err := nats.Connect(url, append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.Timeout(time.Minute),
+	}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func defaultUplink() Uplink {
 		Queues: []string{"*"}, Also: []string{"dead", "expired", "dropped"},
 		Profile: ProfileStandard, Format: "binary", Payload: "none", MaxPayload: 64 * KiB,
 		// As much as fits well into one exchange of messages.
-		Mode: "auto", Batch: 250, BatchBytes: 256 * KiB, Window: 64,
+		Mode: "auto", Batch: 500, BatchBytes: 256 * KiB, Window: 64,
 		// A million events without their payloads, about.
 		OutboxMaxBytes: 64 * MiB, OnFull: OnFullDropOldest,
 	}

@@ -398,8 +398,10 @@ func TestDirectDependencies(t *testing.T) {
 		"github.com/dgraph-io/badger/v4",    // badgerstore
 		"github.com/hanwen/go-fuse/v2",      // tests: power cuts
 		"github.com/klauspost/compress",     // badgerstore: S2; uplink: zstd
+		"github.com/nats-io/jwt/v2",         // tests: logins at the uplink's server
 		"github.com/nats-io/nats-server/v2", // tests: the server of the uplink
 		"github.com/nats-io/nats.go",        // uplink
+		"github.com/nats-io/nkeys",          // tests: logins at the uplink's server
 		"github.com/rs/zerolog",             // the agent's log
 		"github.com/spf13/cobra",            // the command line
 		"go.yaml.in/yaml/v3",                // tests: the OpenAPI description
