@@ -141,7 +141,7 @@ func (t *tester) stream(ctx context.Context, c *hub.Conn) {
 	t.setting("sealed", !c1.Sealed, fmt.Sprint(c1.Sealed), "a sealed stream takes nothing; create another one")
 	t.setting("receipts", !c1.NoReceipts, fmt.Sprint(!c1.NoReceipts), "set no_ack to false")
 	t.setting("direct gets", c1.AllowDirect, fmt.Sprint(c1.AllowDirect), "set allow_direct")
-	t.setting("atomic batches", c1.AllowAtomic || !mayAtomic(c.Version()), fmt.Sprint(c1.AllowAtomic), "set allow_atomic; without it windows are used, which are slower")
+	t.setting("atomic batches", c1.AllowAtomic || !mayAtomic(c.Version()), fmt.Sprint(c1.AllowAtomic), "set allow_atomic; without it events go out singly or in small windows, which is slower")
 	t.setting("dedupe window", c1.Duplicates >= leastDedupe, c1.Duplicates.String(), "set duplicate_window to 15m")
 	t.setting("largest message", c1.MaxMsgSize <= 0 || c1.MaxMsgSize >= leastMessage, fmt.Sprint(c1.MaxMsgSize), "raise max_msg_size to 4096 at least")
 	t.setting("messages a subject", c1.MaxPerSubject <= 0, fmt.Sprint(c1.MaxPerSubject), "remove max_msgs_per_subject: older events are deleted")

@@ -16,7 +16,7 @@ import (
 const (
 	ModeAuto   = "auto"   // Batches where the server proves that it has them, else windows.
 	ModeBatch  = "batch"  // Batches where the server proves that it has them, else singly.
-	ModeWindow = "window" // Many at once, each fenced on the one before.
+	ModeWindow = "window" // Many at once, each behind the one before, where the stream has one replica; else singly.
 	ModeSingle = "single" // One at a time, each fenced.
 )
 

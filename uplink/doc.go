@@ -36,7 +36,8 @@
 // messages goes out: the first one fenced, each other one refused unless the last message of the stream is the one
 // before it. So whatever part of a window is refused, nothing behind it is stored, and order holds. Where others
 // publish into the stream between two messages of a window the rest of it is refused too, and sent again; windows
-// get smaller then, down to one event at a time.
+// get smaller then, down to one event at a time. A stream with replicas gets one event at a time: its servers keep
+// the identity of what they refused in such a way as if they had it. So does one whose settings the device may not see.
 //
 // Nothing is ever sent without a fence or a message that it has to follow. So the dedupe window of the stream is
 // needed in one case only: there is nothing on the subject though events were delivered, and the login may not

@@ -121,21 +121,19 @@ func Test20LeaderChanges(t *testing.T) {
 		t.Log("three servers are for the long form")
 		return
 	}
-	c := newCluster(t)
+	c, tr := newCluster(t), newTruth()
 	for _, mode := range []string{uplink.ModeAuto, uplink.ModeWindow, uplink.ModeSingle} {
 		t.Run(mode, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			c.changeLeaders(t, mode, rand.New(rand.NewPCG(seed, 20)))
+			c.changeLeaders(t, mode, tr, rand.New(rand.NewPCG(seed, 20)))
 		})
 	}
 }
 
-func (c *cluster) changeLeaders(t *testing.T, mode string, rng *rand.Rand) {
+func (c *cluster) changeLeaders(t *testing.T, mode string, tr *truth, rng *rand.Rand) {
 	c.t = t
-	c.eventually("the stream is empty", func() bool { return c.asks("STREAM.PURGE.QUERATOR") })
-	tr := newTruth()
-	src := newSource(tr, partName{"alpha", 0}, partName{mode, 1})
+	src := newSource(tr, partName{mode, 0}, partName{mode, 1})
 	cfg := configFor("")
 	cfg.Hub.URLs, cfg.Mode, cfg.Hub.Device = c.urls(), mode, "dev-"+mode
 	cfg.Timing.Reply, cfg.Timing.Lookup = 2*time.Second, 2*time.Second

@@ -33,8 +33,9 @@ type pump struct {
 	hold           time.Time // nothing is sent before, whatever the partition
 	unknown        int       // errors without an answer in a row
 
-	chain int // the most events of a window, up to Config.Window; fewer while others publish much
-	calm  int // events that went out well since chain was set
+	alone bool // the stream is known to have one replica, so that windows can be used
+	chain int  // the most events of a window, up to Config.Window; fewer while others publish much
+	calm  int  // events that went out well since chain was set
 
 	shaken bool      // something went wrong since an event was stored
 	shook  time.Time // when an event was first stored after that: by another leader, perhaps, that lost others
@@ -61,7 +62,7 @@ func (p *pump) now() time.Time { return time.Now() }
 
 // begin forgets what was true of the connection before.
 func (p *pump) begin(c *hub.Conn) {
-	p.probed, p.atomic, p.unknown, p.shaken = false, false, 0, false
+	p.probed, p.atomic, p.alone, p.unknown, p.shaken = false, false, false, 0, false
 	p.hold, p.maxMessage = time.Time{}, c.MaxPayload()
 	for _, g := range p.parts {
 		g.failed()
@@ -87,7 +88,7 @@ func (p *pump) learn(ctx context.Context, c *hub.Conn) {
 		p.learnt = hub.Classify(err) == hub.ClassDenied // Not asked again.
 		return
 	}
-	p.created = info.Created
+	p.created, p.alone = info.Created, info.Config.Replicas == 1
 	if info.Config.MaxMsgSize > 0 {
 		p.maxMessage = min(p.maxMessage, info.Config.MaxMsgSize)
 	}

@@ -162,8 +162,8 @@ func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.O
 	return nil
 }
 
-// infoTimeout is short: a login that may not ask gets no answer.
-func (p *pump) infoTimeout() time.Duration { return min(2*time.Second, p.cfg.Timing.Lookup) }
+// infoTimeout is short: a login that may not ask may get no answer.
+func (p *pump) infoTimeout() time.Duration { return min(10*time.Second, p.cfg.Timing.Lookup) }
 
 // stranger deals with a last message that is not of this outbox. Once, it is of an installation before this
 // one; if it happens again while both publish, two devices have one name.

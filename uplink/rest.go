@@ -77,7 +77,7 @@ func (p *pump) mode() string {
 		return ModeSingle
 	case p.mayBatch() && p.atomic:
 		return ModeBatch
-	case p.mayWindow() && p.chain > 1:
+	case p.mayWindow() && p.alone && p.chain > 1:
 		return ModeWindow
 	}
 	return ModeSingle

@@ -36,7 +36,7 @@ func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queu
 			return p.sendWindow(ctx, c, g, all)
 		}
 		return p.sendBatch(ctx, c, g, all)
-	case p.mayWindow():
+	case p.mayWindow() && p.alone:
 		events = events[:min(len(events), p.chain)]
 	default:
 		events = events[:1]
@@ -127,7 +127,8 @@ func (p *pump) window(ctx context.Context, c *hub.Conn, all []*message) []hub.Re
 // sendWindow sends messages as a window, and moves the tail over those with receipts. The first is fenced on the last
 // one of the subject; each of the others is refused unless the last message of the stream is the one before it. So if
 // one is not stored, for whatever reason, none behind it is, and what is last on the subject says all. Where others
-// publish into the same stream meanwhile, windows get smaller.
+// publish into the same stream meanwhile, windows get smaller. With replicas a server remembers the identity of what
+// it refused so, for the whole dedupe window, and then takes it from nobody; so there are no windows.
 func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
 	hub.Fence(all[0].nats, g.fence)
 	for i, m := range all[1:] {
