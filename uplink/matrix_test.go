@@ -8,8 +8,48 @@ import (
 	"github.com/kapetan-io/querator-edge/uplink"
 )
 
-// Each test here is a row of the failure matrix, with its number in the name. What the name says happens, and in
-// the end every event is on the server once, in order, with its own payload, unless the row says otherwise.
+// Each TestNN is of row NN of the failure matrix. What the row says happens, and in the end every event is on the
+// server once, in order, with its own payload, unless the row says otherwise.
+//
+//	 1 never connected                     matrix_test.go
+//	 2 connection reset in a window        matrix_test.go
+//	 3 receipt swallowed, then cut         matrix_test.go
+//	 4 the same, and all restarted         matrix_server_test.go
+//	 5 half open, idle                     matrix_test.go
+//	 6 half open, buffers full             matrix_network_test.go
+//	 7 bytes arrive after the resend       matrix_network_test.go
+//	 8 slow link                           matrix_network_test.go
+//	 9 server killed                       matrix_server_test.go
+//	10 server lost acknowledged events     matrix_regress_test.go
+//	11 server wiped                        matrix_server_test.go
+//	12 stream missing                      matrix_server_test.go
+//	13 JetStream off, account limit        matrix_server_test.go
+//	14 stream full, then room              matrix_server_test.go, window_test.go
+//	15 event too large                     matrix_server_test.go
+//	16 right to publish revoked            matrix_rights_test.go
+//	17 credentials revoked, restored       matrix_rights_test.go
+//	18 certificates expire, change         matrix_rights_test.go
+//	19 clock far behind                    matrix_rights_test.go
+//	20 other leader, servers restarted     matrix_cluster_test.go
+//	21 a replica lags                      matrix_network_test.go
+//	22 last event aged out                 matrix_server_test.go
+//	23 card restored                       matrix_device_test.go
+//	24 two devices, one name               matrix_device_test.go
+//	25 killed between receipt and note     matrix_device_test.go
+//	26 power cut before the local sync     matrix_device_test.go; the engine's part is in agent/crashtest
+//	27 outbox full, oldest dropped         matrix_device_test.go
+//	28 outbox full, completes refused      matrix_engine_test.go
+//	29 outbox cannot be read               matrix_device_test.go; a full disk is in badgerstore and agent/crashtest
+//	30 restart with a million events       agent/uplink_backlog_test.go
+//	31 link flaps                          matrix_network_test.go
+//	32 all devices come back at once       matrix_device_test.go
+//	33 older server, batches off           matrix_network_test.go, older_test.go
+//	34 receipts cannot be heard            matrix_rights_test.go
+//	35 a lone event                        matrix_device_test.go
+//	36 stopped with a window open          matrix_device_test.go
+//
+// Logins and transports are in matrix_login_test.go, the byte budget in matrix_budget_test.go, all faults at random
+// in chaos_test.go.
 
 func TestDeliversInOrder(t *testing.T) {
 	t.Parallel()
