@@ -126,8 +126,8 @@ func (o *options) payloadSweep() sweep {
 	s := sweep{name: "bytes of a payload", columns: []column{
 		{"produce p50 ms", 0, produceOnly, latencyMetric("produce", "p50"), short},
 		{"lease p50 ms", 0, drainOnly, latencyMetric("lease", "p50"), short},
-		{"produced/s, batches", 1, produceOnly, itemsPerSecond, count},
-		{"both/s, batches", 1, both, itemsPerSecond, count},
+		{"produced MB/s, batches", 1, produceOnly, payloadPerSecond, short},
+		{"both MB/s, batches", 1, both, payloadPerSecond, short},
 		{"cpu us/item, both", 1, both, processorPerItem, short},
 		{"own B/B, produced", 1, produceOnly, processPerPayload, short},
 		{"memory at most", 1, both, memoryMost, mebibytes},

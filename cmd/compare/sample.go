@@ -14,6 +14,7 @@ type metric string
 
 const (
 	itemsPerSecond    metric = "items_per_second"
+	payloadPerSecond  metric = "payload_mb_per_second"
 	busyAnswers       metric = "busy_answers"
 	memoryMost        metric = "memory_most_bytes"
 	memoryStart       metric = "memory_after_start_bytes"
@@ -56,6 +57,7 @@ func newSample(o *outcome, c *costs, most int64, w work, size int, m *meter) sam
 		}
 	}
 	payload := float64(size)
+	s[payloadPerSecond] = s[itemsPerSecond] * payload / 1e6
 	per(diskPerPayload, float64(c.disk)/payload, m.disk != nil)
 	per(flushesPerItem, float64(c.flushes), m.disk != nil)
 	per(processPerPayload, float64(c.process)/payload, m.pid != 0 && c.process > 0)
