@@ -46,7 +46,7 @@ func (s shape) load(w work, st *stage) load {
 		l.alternate = s.Together == 1
 		l.producers, l.consumers = s.Together/2, s.Together/2
 		// Without it whoever gets more of the processors runs away, and the rate is that of half the work.
-		l.ahead = max(1000, int64(10*s.Batch*l.producers))
+		l.ahead = int64(3 * s.Batch * max(l.producers, 1))
 	}
 	return l
 }

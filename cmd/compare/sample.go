@@ -42,18 +42,20 @@ type sample map[metric]float64
 
 // newSample makes the figures of a load.
 func newSample(o *outcome, c *costs, most int64, w work, size int, m *meter) sample {
-	items := o.completed
-	if w == produceOnly {
-		items = o.produced
+	items, whole := float64(o.completed), float64(o.completed)
+	switch w {
+	case produceOnly:
+		items, whole = float64(o.produced), float64(o.produced)
+	case both:
+		whole = float64(o.produced+o.completed) / 2 // What is produced and not completed has cost half its way.
 	}
-	s := sample{itemsPerSecond: float64(items) / o.elapsed.Seconds(), busyAnswers: float64(o.busy)}
 	if items == 0 {
-		s[itemsPerSecond] = 0
-		return s
+		return sample{itemsPerSecond: 0, busyAnswers: float64(o.busy)}
 	}
+	s := sample{itemsPerSecond: items / o.elapsed.Seconds(), busyAnswers: float64(o.busy)}
 	per := func(name metric, v float64, known bool) {
 		if known {
-			s[name] = v / float64(items)
+			s[name] = v / whole
 		}
 	}
 	payload := float64(size)
