@@ -4,8 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
-	"github.com/kapetan-io/querator-edge/queue"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,13 +18,15 @@ const (
 	// ballastSize suits settling a partition and beginning a segment; on a small
 	// file system it is a ballastShare-th of all.
 	ballastSize  = 6 << 20
-	ballastShare = 16
+	ballastShare = 8
+	// ballastPiece is the least that is given up of it, and that is left of it.
+	ballastPiece = 64 << 10
 	// metaBallast suits settling the definitions.
 	metaBallast = 1 << 20
 )
 
-// keepBallast makes the ballast of a storage in dir, unless it is there or space
-// is short. A storage without works all the same.
+// keepBallast makes the ballast of a storage in dir, or makes it whole again,
+// unless space is short. A storage without works all the same.
 func keepBallast(dir string, size, floor int64) {
 	path := filepath.Join(dir, ballastName)
 	st, err := statfs(dir)
@@ -32,7 +34,7 @@ func keepBallast(dir string, size, floor int64) {
 		return
 	}
 	size = min(size, int64(st.Blocks)*int64(st.Bsize)/ballastShare)
-	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+	if info, err := os.Stat(path); err == nil && info.Size() >= size {
 		return
 	}
 	if size <= 0 || int64(st.Bavail)*int64(st.Bsize) < floor+2*size {
@@ -49,19 +51,36 @@ func keepBallast(dir string, size, floor int64) {
 }
 
 // makeSpace is needSpace for what has to go on when the disk is full: if need
-// be, the ballast of the storage that dir is in is given up.
+// be, as much as is missing of the ballast of the storage that dir is in is given
+// up.
 func makeSpace(dir string, need, floor int64) error {
-	err := needSpace(dir, need, floor)
-	if !errors.Is(err, queue.ErrFull) {
-		return err
+	free, err := freeSpace(dir)
+	if err != nil {
+		return unavailable(err, "cannot tell the free space of %s", dir)
+	}
+	missing := need + floor - free
+	if missing <= 0 {
+		return nil
 	}
 	// The directory of a segment lies two levels below that of its storage.
-	for range 3 {
-		path := filepath.Join(dir, ballastName)
-		if os.Truncate(path, 0) == nil && os.Remove(path) == nil {
+	for at := range 3 {
+		path := filepath.Join(dir, strings.Repeat("../", at), ballastName)
+		if info, err := os.Stat(path); err == nil {
+			giveBallast(path, info.Size(), missing)
 			return needSpace(dir, need, floor)
 		}
-		dir = filepath.Dir(dir)
 	}
-	return err
+	return errNoSpace(dir, free, need+floor)
+}
+
+// giveBallast makes the ballast smaller by what is missing, and removes it when
+// no more than a piece would be left. A failure shows in what is free then.
+func giveBallast(path string, size, missing int64) {
+	left := size - (missing+ballastPiece-1)/ballastPiece*ballastPiece
+	if left < ballastPiece {
+		left = 0
+	}
+	if os.Truncate(path, left) == nil && left == 0 {
+		_ = os.Remove(path) // Without blocks it is no ballast; it is made anew.
+	}
 }

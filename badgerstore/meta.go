@@ -308,6 +308,9 @@ func (m *Meta) write(e entry) error {
 func (m *Meta) renew() error {
 	entries := m.entries()
 	z := m.sizesFor(entries)
+	if err := makeSpace(m.dir, z.space(), createMargin); err != nil {
+		return err
+	}
 	m.generation++
 	dir := m.generationDir(m.generation)
 	t, err := createTail(dir, m.generation, z, nil)

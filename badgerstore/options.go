@@ -37,7 +37,8 @@ type Options struct {
 	MinFreeInodes int64
 	// SegmentBytes is how many bytes of stored blocks a segment takes before the
 	// next one begins; 0 means 16 MiB, or 4 MiB where addresses have 32 bits,
-	// since all of a segment is mapped. At least 1 MiB.
+	// since all of a segment is mapped, but at most a 16th of the file system, since
+	// space is freed by segments. At least 1 MiB.
 	SegmentBytes int64
 	// Now is the wall clock, for the time of creation in segment headers, which
 	// only people read; nil means time.Now.
@@ -92,6 +93,9 @@ const (
 	// while it is the tail.
 	maxSegmentSources = 1 << 16
 
+	leastSegment = 1 << 20
+	segmentShare = 16
+
 	// valueStep is how far ahead of the write offset blocks of the value log are
 	// reserved on the disk.
 	valueStep = 1 << 20
@@ -126,7 +130,7 @@ func (o Options) withDefaults() Options {
 			o.SegmentBytes = 4 << 20
 		}
 	}
-	o.SegmentBytes = max(1<<20, o.SegmentBytes)
+	o.SegmentBytes = max(leastSegment, o.SegmentBytes)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -143,6 +147,13 @@ const openMemory = 160 << 10
 
 // memory returns what a segment open for writing takes of memory.
 func (z *sizes) memory() int64 { return z.mem + z.mem*5/16 + openMemory }
+
+// fitSegments makes segments small on a small file system.
+func (o *Options) fitSegments(dir string) {
+	if st, err := statfs(dir); err == nil {
+		o.SegmentBytes = max(leastSegment, min(o.SegmentBytes, int64(st.Blocks)*int64(st.Bsize)/segmentShare))
+	}
+}
 
 // maxMem returns the greatest memtable that the budget allows.
 func (o *Options) maxMem() int64 {

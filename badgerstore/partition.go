@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -29,7 +30,9 @@ type partition struct {
 	resting  *tail
 	next     *prepared // the segment after the tail, being opened or ready
 	nextSpan uint64    // least span that was never used
-	memSize  int64     // memtable of the next segment
+	// prepareAt is when next is tried again if it failed, since Storage.started.
+	prepareAt time.Duration
+	memSize   int64 // memtable of the next segment
 
 	backup *backup // the one that is under way; nil if there is none
 

@@ -7,17 +7,6 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// prepared is a segment that is opened ahead of its use by a goroutine, so that
-// no request waits for it.
-type prepared struct {
-	span  uint64
-	dir   string
-	sizes sizes
-	ready chan struct{} // closed when tail and err are set
-	tail  *tail
-	err   error
-}
-
 // demand is what a commit may take of a segment.
 type demand struct {
 	blocks int64 // number of blocks
@@ -43,8 +32,9 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 		}
 	}
 	if p.tail == nil && p.resting != nil {
-		if err := p.resume(); err != nil {
-			return 0, p.failUnlessFull(err)
+		// Where there is no room for new files of it, a new segment may do.
+		if err := p.resume(); err != nil && !errors.Is(err, queue.ErrFull) {
+			return 0, p.fail(err)
 		}
 	}
 	if p.tail == nil || !p.fits(items, need) {
@@ -52,13 +42,30 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 			return 0, p.failUnlessFull(err)
 		}
 	}
-	t := p.tail.writer
-	if err := t.reserve(need.values); err != nil && (items > 0 || !errors.Is(err, queue.ErrFull)) {
-		// A commit without items makes do with what is reserved already.
+	err := p.tail.writer.reserve(need.values)
+	if items == 0 && errors.Is(err, queue.ErrFull) {
+		err = p.reserveLast(need)
+	}
+	if err != nil {
 		return 0, p.failUnlessFull(err)
 	}
-	p.first = p.tail.span<<queue.SpanBits + uint64(t.items)
+	p.first = p.tail.span<<queue.SpanBits + uint64(p.tail.writer.items)
 	return p.first, nil
+}
+
+// reserveLast reserves blocks for a record when others have filled the disk: by
+// giving up ballast, or in the segment that was made for that.
+func (p *partition) reserveLast(need demand) error {
+	t := p.tail.writer
+	if makeSpace(t.dir, need.values+t.ahead(), 0) == nil {
+		if err := t.reserve(need.values); !errors.Is(err, queue.ErrFull) {
+			return err
+		}
+	}
+	if err := p.roll(need); err != nil {
+		return err
+	}
+	return p.tail.writer.reserve(need.values)
 }
 
 func (p *partition) failUnlessFull(err error) error {
@@ -119,21 +126,6 @@ func (p *partition) wantedMem() int64 {
 	return z.mem
 }
 
-// sizesFor returns what a segment is made for whose first commit needs so much
-// and whose checkpoint has that size; its memtable has at least mem bytes.
-func (p *partition) sizesFor(mem int64, need demand, checkpoint int64) sizes {
-	z := sizes{mem: mem, values: p.storage.options.SegmentBytes + recordSlack, threshold: valueThreshold}
-	if need.blocks > manyBlocks {
-		z.threshold = lowThreshold
-	}
-	need.blocks += 2 // Header and checkpoint.
-	for least := need.mem(&z); z.mem*memLimit/100 < least; {
-		z.mem *= 4
-	}
-	z.values = max(z.values, need.values+checkpoint+recordSlack)
-	return z
-}
-
 // roll makes a new segment the tail: everything before it is on flash then, and
 // the state as it is now is its checkpoint, on flash as well.
 func (p *partition) roll(need demand) error {
@@ -191,92 +183,13 @@ func (t *tail) begin(header *segmentHeader, checkpoint []byte) error {
 // adapt chooses the memtable of the next segment after one that was filled: a
 // larger one when it was closed for its many small commits.
 func (p *partition) adapt(t *tail) {
-	limit := t.mem * memLimit / 100
+	limit := t.memLimit()
 	switch {
 	case t.memUsed > limit*3/4 && t.bytes < p.storage.options.SegmentBytes/2:
 		p.memSize = min(p.memSize*4, p.storage.options.maxMem())
 	case t.memUsed < limit/16:
 		p.memSize = max(p.memSize/4, minMemTable)
 	}
-}
-
-// takeNext returns a new tail for such a first commit and checkpoint: the one
-// that was prepared, if it will do.
-func (p *partition) takeNext(need demand, checkpoint int64) (*tail, error) {
-	if n := p.next; n != nil {
-		<-n.ready
-		z := p.sizesFor(minMemTable, need, checkpoint)
-		if n.err == nil && n.sizes.mem >= z.mem && n.sizes.values >= z.values && n.sizes.threshold == z.threshold {
-			p.next = nil
-			return n.tail, nil
-		}
-		p.discardNext()
-	}
-	span := p.takeSpan()
-	dir := newSegment(p.dir, span).dir
-	t, err := createTail(dir, span, p.sizesFor(p.wantedMem(), need, checkpoint), &p.storage.writing)
-	if err != nil {
-		_ = discardDir(dir) // What is left of it is removed when the partition is opened.
-		return nil, err
-	}
-	return t, nil
-}
-
-func (p *partition) takeSpan() uint64 {
-	span := p.nextSpan
-	p.nextSpan++
-	return span
-}
-
-// prepareNext has the next segment opened when the tail is 70 % full.
-func (p *partition) prepareNext() {
-	t, full := p.tail.writer, p.storage.options.SegmentBytes
-	limit := t.mem * memLimit / 100
-	if p.next != nil || t.memUsed < limit*7/10 && t.bytes < full*7/10 && t.items < maxSegmentItems*7/10 {
-		return
-	}
-	z := p.sizesFor(p.wantedMem(), demand{}, 0)
-	if t.memUsed > limit*7/10 && t.bytes < full/2 {
-		larger := z
-		larger.mem = min(z.mem*4, p.storage.options.maxMem())
-		if p.storage.hasRoom(larger.memory()) {
-			z = larger
-		}
-	}
-	if !p.storage.hasRoom(z.memory()) {
-		return // It is opened when it is needed.
-	}
-	span := p.takeSpan()
-	n := &prepared{span: span, dir: newSegment(p.dir, span).dir, ready: make(chan struct{}), sizes: z}
-	p.next = n
-	p.background.Go(func() {
-		defer close(n.ready)
-		if n.err = needSpace(p.dir, n.sizes.mem+valueStep, p.storage.options.MinFree); n.err == nil {
-			n.tail, n.err = createTail(n.dir, n.span, n.sizes, &p.storage.writing)
-		}
-	})
-}
-
-// discardNext gives up the segment that was prepared.
-func (p *partition) discardNext() {
-	n := p.next
-	if n == nil {
-		return
-	}
-	p.next = nil
-	p.background.Go(func() {
-		<-n.ready
-		if n.tail != nil {
-			_ = n.tail.close() // Nothing was written.
-		}
-		p.storage.report(n.dir, discardDir(n.dir))
-	})
-}
-
-// discardTail gives up a new tail that could not be used.
-func (p *partition) discardTail(t *tail) {
-	_ = t.close() // What it holds is not wanted.
-	p.storage.report(t.dir, discardDir(t.dir))
 }
 
 // spare returns how many segments before the tail may stay open.
@@ -353,6 +266,9 @@ func (p *partition) Maintain(idle bool) error {
 	}
 	p.removeDone()
 	p.sealOld(p.spare(), p.storage.options.MinFree)
+	if p.tail != nil {
+		p.prepareNext()
+	}
 	if idle {
 		p.background.Wait() // The memory is free only then.
 		if p.resting != nil {

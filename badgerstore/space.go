@@ -70,6 +70,17 @@ func (s *Storage) needRoom(dir string, need int64) error {
 	return nil
 }
 
+// isShort reports whether the device of dir is nearly full: whoever writes to it
+// could take the rest before the next look. Where there is plenty that costs
+// nothing.
+func (s *Storage) isShort(dir string) bool {
+	if time.Since(s.started) < time.Duration(s.plenty.Load()) {
+		return false
+	}
+	free, err := freeSpace(dir)
+	return err == nil && free < shortSpace*s.options.MinFree
+}
+
 // needSpace returns an error of kind ErrFull unless need bytes and the floor
 // are free on the device of dir.
 func needSpace(dir string, need, floor int64) error {

@@ -41,6 +41,7 @@ var (
 // The error Is queue.ErrLocked when another process uses it, queue.ErrUnavailable
 // when it cannot be written.
 func New(o Options) (*Storage, error) {
+	byDefault := o.SegmentBytes <= 0
 	o = o.withDefaults()
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -52,6 +53,9 @@ func New(o Options) (*Storage, error) {
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, unavailable(err, "%s is not a directory", dir)
+	}
+	if byDefault {
+		o.fitSegments(dir)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {

@@ -50,7 +50,23 @@ type sizes struct {
 	mem       int64 // Badger's MemTableSize
 	values    int64 // Badger's ValueLogFileSize, beyond which it would rotate
 	threshold int   // Badger's ValueThreshold: from here on values go to the value log
+	first     int64 // bytes of the value log that are reserved at first, if more than step
+	step      int64 // how far ahead it is reserved then; 0 means valueStep
 }
+
+// ahead returns in which steps blocks of the value log are reserved.
+func (z *sizes) ahead() int64 {
+	if z.step == 0 {
+		return valueStep
+	}
+	return z.step
+}
+
+// space returns what making the segment takes of the device.
+func (z *sizes) space() int64 { return z.mem + max(z.first, z.ahead()) + z.ahead() + leanSpace }
+
+// memLimit returns how much of the memtable is used.
+func (z *sizes) memLimit() int64 { return z.mem * memLimit / 100 }
 
 // entry is one key with its value.
 type entry struct{ key, value []byte }
@@ -103,13 +119,11 @@ func (z *sizes) memCost(key, value int) int64 {
 }
 
 // createTail makes a new segment in dir and reserves what its files need on the
-// device. It is on flash, and empty, when createTail returns. It may run in a
-// goroutine of its own: nobody knows of the segment yet. Its memory is added to
-// the gauge until it is closed; nil adds it nowhere.
+// device; the caller has looked whether there is room. It is on flash, and empty,
+// when createTail returns. It may run in a goroutine of its own: nobody knows of
+// the segment yet. Its memory is added to the gauge until it is closed; nil adds it
+// nowhere.
 func createTail(dir string, span uint64, z sizes, gauge *atomic.Int64) (t *tail, err error) {
-	if err := makeSpace(filepath.Dir(dir), z.mem+valueStep+settleSpace, createMargin); err != nil {
-		return nil, err
-	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, unavailable(err, "cannot create the segment %s", dir)
 	}
@@ -150,28 +164,45 @@ func (t *tail) canResume(o *Options) bool {
 // resume opens a tail again that was closed, to write on in new files. Its index
 // of sources on the disk will not do any more, and is removed first.
 func (t *tail) resume() error {
-	if err := makeSpace(t.dir, t.mem+valueStep+settleSpace, createMargin); err != nil {
+	if err := makeSpace(t.dir, t.space(), 0); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(t.dir, sourcesName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return unavailable(err, "cannot remove the index of %s", t.dir)
 	}
+	before, err := listDir(t.dir)
+	if err != nil {
+		return unavailable(err, "cannot read the directory %s", t.dir)
+	}
 	d, err := openDatabase(t.dir, t.sizes, false)
-	if err != nil {
-		return err
-	}
-	t.database, t.memFile, t.valueFile, t.used = d, nil, nil, nil
-	t.resumed++
-	t.rests = false
-	t.charge(t.memory() + sourceMemory*int64(t.sources.len()))
-	err = t.openFiles()
 	if err == nil {
-		err = t.markUsed()
+		t.database, t.memFile, t.valueFile, t.used = d, nil, nil, nil
+		t.resumed++
+		t.rests = false
+		t.charge(t.memory() + sourceMemory*int64(t.sources.len()))
+		err = t.openFiles()
+		if err == nil {
+			err = t.markUsed()
+		}
+		if err != nil {
+			_ = t.close() // Nothing was written.
+		}
 	}
 	if err != nil {
-		_ = t.close() // Nothing was written.
+		removeNew(t.dir, before)
 	}
 	return err
+}
+
+// removeNew removes the files in dir that were not there before: half made, they
+// would pass for damage.
+func removeNew(dir string, before []string) {
+	names, _ := listDir(dir) // A failure shows when the segment is read.
+	for _, name := range names {
+		if !slices.Contains(before, name) {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+	}
 }
 
 // openFiles opens descriptors of the files that Badger writes: the memtable's
@@ -207,7 +238,7 @@ func (t *tail) openFiles() error {
 	if err := allocate(t.memFile, 0, t.mem); err != nil {
 		return err
 	}
-	if err := t.reserve(valueStep); err != nil {
+	if err := t.reserve(max(t.first, t.ahead()-logHeader)); err != nil {
 		return err
 	}
 	if err := t.syncNew(); err != nil {
@@ -260,7 +291,7 @@ func (t *tail) charge(n int64) {
 }
 
 // memLeft returns how much of the memtable may still be used.
-func (t *tail) memLeft() int64 { return t.mem*memLimit/100 - t.memUsed }
+func (t *tail) memLeft() int64 { return t.memLimit() - t.memUsed }
 
 // valueLeft returns how much the value log still takes.
 func (t *tail) valueLeft() int64 { return t.values - t.valueEnd }
@@ -271,7 +302,8 @@ func (t *tail) reserve(n int64) error {
 	if t.valueEnd+n <= t.reserved {
 		return nil
 	}
-	end := (t.valueEnd + n + valueStep - 1) / valueStep * valueStep
+	step := t.ahead()
+	end := (t.valueEnd + n + step - 1) / step * step
 	if err := allocate(t.valueFile, max(t.reserved, t.valueEnd), end); err != nil {
 		return err
 	}

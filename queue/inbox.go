@@ -44,6 +44,9 @@ type request struct {
 	// counted: the request counts against the limit of waiting requests.
 	counted bool
 
+	// starvedAt is when it first found no room on the disk; zero if it did not.
+	starvedAt time.Time
+
 	// answered, if set, is called by the loop after the answer; it must not
 	// block.
 	answered func(err error)

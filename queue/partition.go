@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -83,6 +84,7 @@ type partition struct {
 	lazyAt    int64     // boot time at which an unsynced commit must be synced; 0 is none
 	fullUntil int64     // boot time until which moves to the tail wait, since the disk is full
 	more      bool      // work was left over; look again at once
+	starved   bool      // somebody waits for room on the disk
 	blocked   bool      // somebody waits, but what is delivered must be released first
 	marks     uint64
 	payload   int64 // bytes of payloads that came in since the store was opened
@@ -141,22 +143,46 @@ func (p *partition) gather(ctx context.Context) {
 
 // openStore opens the partition, and tries again until it succeeds or ctx ends.
 func (p *partition) openStore(ctx context.Context) bool {
+	began := time.Now()
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		select {
-		case p.opening <- struct{}{}:
-		case <-ctx.Done():
-			return false
+		ps, err := p.tryOpen(ctx)
+		for errors.Is(err, ErrFull) && time.Since(began) < roomPatience && pause(ctx, roomNap) {
+			ps, err = p.tryOpen(ctx) // Requests wait meanwhile.
 		}
-		ps, err := p.storage.OpenPartition(p.key)
-		<-p.opening
 		if err == nil {
 			p.adopt(ps)
 			return true
+		}
+		if ctx.Err() != nil {
+			return false
 		}
 		p.report(err)
 		if !p.refuse(ctx, wait) {
 			return false
 		}
+	}
+}
+
+// tryOpen opens the store when it is the partition's turn.
+func (p *partition) tryOpen(ctx context.Context) (PartitionStore, error) {
+	select {
+	case p.opening <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-p.opening }()
+	return p.storage.OpenPartition(p.key)
+}
+
+// pause reports false when ctx has ended before the time is over.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 
@@ -361,6 +387,9 @@ func (p *partition) untilNext() time.Duration {
 	}
 	if due, wanted := p.seat.due(); wanted {
 		at(due)
+	}
+	if p.starved {
+		at(now.Mono + int64(roomNap))
 	}
 	if d, ok := p.leaseDue.top(); ok {
 		at(max(d.at, p.fullUntil))

@@ -121,6 +121,13 @@ func (w *waitList) cancel(v *waiter) {
 	}
 }
 
+// isCancelled reports whether nobody waits for v any more.
+func (w *waitList) isCancelled(v *waiter) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return v.cancelled
+}
+
 // cancelHolders ends those that wait for one of these holders, so that what the
 // holders held is not given to them.
 func (w *waitList) cancelHolders(gone map[uint64]struct{}) {

@@ -1,0 +1,138 @@
+package queue_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/queue/memstore"
+	"github.com/kapetan-io/querator-edge/queue/queuetest"
+)
+
+// fullStorage is a memory store on a disk that others fill to the last byte.
+type fullStorage struct {
+	queue.Storage
+	full atomic.Bool
+}
+
+func (s *fullStorage) check() error {
+	if s.full.Load() {
+		return &queue.Error{Kind: queue.ErrFull, Msg: "the disk is full"}
+	}
+	return nil
+}
+
+func (s *fullStorage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	ps, err := s.Storage.OpenPartition(key)
+	return &fullPartition{PartitionStore: ps, storage: s}, err
+}
+
+type fullPartition struct {
+	queue.PartitionStore
+	storage *fullStorage
+}
+
+func (p *fullPartition) Reserve(items int, bytes int64) (uint64, error) {
+	if err := p.storage.check(); err != nil {
+		return 0, err
+	}
+	return p.PartitionStore.Reserve(items, bytes)
+}
+
+// inFullWorld runs fn with a service over a fullStorage, and a queue of three
+// items of which the first is leased.
+func inFullWorld(t *testing.T, fn func(w *world, s *fullStorage, q *queue.Queue, leased []queue.Item)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, meta: memstore.NewMeta(), clock: queuetest.NewClock(time.Now())}
+		s := &fullStorage{Storage: memstore.New(memstore.Options{MaxBytes: 1 << 20, Boot: w.clock.Boot()})}
+		open := func() {
+			svc, err := queue.Open(w.ctx(), queue.Config{
+				Meta: w.meta, Clock: w.clock, Storages: []queue.NamedStorage{{Name: "mem", Storage: s, Affinity: 1}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.svc = svc
+		}
+		open()
+		q := w.create("q")
+		w.produce(q, "a", "b", "c")
+		leased := w.lease(q, 1, "a")
+		fn(w, s, q, leased)
+		s.full.Store(true)
+		w.stop()
+		open()
+		time.AfterFunc(time.Second/2, func() { s.full.Store(false) })
+		w.complete(w.queue("q"), leased...) // It waits while opening finds no room.
+		w.stop()
+		synctest.Wait()
+	})
+}
+
+// What is about items that are there waits for room: others may let go of it soon.
+func TestWaitForRoom(t *testing.T) {
+	inFullWorld(t, func(w *world, s *fullStorage, q *queue.Queue, leased []queue.Item) {
+		s.full.Store(true)
+		began := time.Now()
+		items := []queue.Item{{Payload: []byte("d")}}
+		err := q.Produce(w.ctx(), &queue.ProduceRequest{RequestTimeout: time.Minute, Items: items})
+		if !errors.Is(err, queue.ErrFull) || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("produce: %v after %s, want ErrFull at once", err, time.Since(began))
+		}
+		time.AfterFunc(time.Second, func() { s.full.Store(false) })
+		w.retry(q, queue.RetryItem{}, leased...)
+		if d := time.Since(began); d < time.Second || d > 1100*time.Millisecond {
+			t.Errorf("retry was answered after %s, want it when there was room", d)
+		}
+		s.full.Store(true)
+		time.AfterFunc(time.Second, func() { s.full.Store(false) })
+		if got := w.tryLease(q, 2, time.Minute); len(got) != 2 {
+			t.Errorf("leased %q, want b and c", payloads(got))
+		}
+		copy(leased, w.lease(q, 1, "a"))
+		w.counts(q, 0, 3, 0)
+	})
+}
+
+// When nobody lets go they are refused, after a while, with the reason.
+func TestNoRoom(t *testing.T) {
+	inFullWorld(t, func(w *world, s *fullStorage, q *queue.Queue, leased []queue.Item) {
+		s.full.Store(true)
+		for name, call := range map[string]func() error{
+			"complete": func() error {
+				return q.Complete(w.ctx(), &queue.CompleteRequest{RequestTimeout: time.Minute, IDs: ids(leased)})
+			},
+			"retry": func() error {
+				return q.Retry(w.ctx(), &queue.RetryRequest{Items: []queue.RetryItem{{ID: ids(leased)[0]}}})
+			},
+			"extend": func() error {
+				_, err := q.Extend(w.ctx(), &queue.ExtendRequest{IDs: ids(leased)})
+				return err
+			},
+			"lease": func() error {
+				_, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "long", BatchSize: 1, RequestTimeout: time.Minute})
+				return err
+			},
+		} {
+			began := time.Now()
+			if err := call(); !errors.Is(err, queue.ErrFull) || time.Since(began) < time.Second || time.Since(began) > 3*time.Second {
+				t.Errorf("%s: %v after %s, want ErrFull after some 2 s", name, err, time.Since(began))
+			}
+		}
+		// A lease that would not wait for so long says why there is nothing, too.
+		began := time.Now()
+		_, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "short", BatchSize: 1, RequestTimeout: 50 * time.Millisecond})
+		if !errors.Is(err, queue.ErrFull) || time.Since(began) > 200*time.Millisecond {
+			t.Errorf("short lease: %v after %s, want ErrFull", err, time.Since(began))
+		}
+		s.full.Store(false)
+		w.counts(q, 2, 1, 0)
+	})
+}
