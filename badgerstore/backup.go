@@ -78,10 +78,10 @@ func (p *partition) BeginBackup(since []queue.BackupMark) (queue.PartitionBackup
 	for i, s := range p.segments {
 		to := p.backupMark(s, i == len(p.segments)-1)
 		b.head.Marks = append(b.head.Marks, to)
-		from := had[s.span]
+		from, known := had[s.span]
 		from.Span = s.span
-		if from.Whole || !to.Whole && from == to {
-			continue
+		if from.Whole || known && !to.Whole && from == to {
+			continue // One without a commit has a beginning all the same.
 		}
 		b.todo = append(b.todo, backupSegment{from: from, to: to, letter: letterHeader})
 	}

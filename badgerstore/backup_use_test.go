@@ -201,3 +201,25 @@ func TestBackupWhileItemsMove(t *testing.T) {
 	moving.Wait()
 	d.stop()
 }
+
+// A partition whose newest segment has no commit yet is in a back-up, too.
+func TestBackupOfEmptySegment(t *testing.T) {
+	d := newDriver(t, badgerstore.Options{MinFree: -1})
+	if _, err := d.ps.Reserve(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	b, err := d.ps.(queue.BackupStore).BeginBackup(nil)
+	d.must(err)
+	piece, err := b.Next(1 << 20)
+	if err != nil || len(piece.Data) == 0 || len(b.Head().Marks) != 1 {
+		t.Errorf("the first piece is %+v, %v; marks %v", piece, err, b.Head().Marks)
+	}
+	marks := b.Head().Marks
+	b.End()
+	b, err = d.ps.(queue.BackupStore).BeginBackup(marks)
+	d.must(err)
+	if piece, err := b.Next(1 << 20); err == nil {
+		t.Errorf("the next one has it again: %+v", piece)
+	}
+	b.End()
+}

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,10 +29,13 @@ const closeGrace = 2 * time.Second
 // writers and readers: four notes to two goroutines for each transaction, whose
 // waking is a third of what a transaction costs. The files are the same.
 type database struct {
-	db      *badger.DB
-	log     *logger
-	dir     string
-	version uint64 // of the last transaction; of the writer
+	db       *badger.DB
+	log      *logger
+	dir      string
+	version  uint64 // of the last transaction; of the writer
+	readOnly bool
+	faulted  atomic.Bool // see guard
+	lost     atomic.Bool // the device has lost a part of it
 }
 
 // openDatabase opens the database in dir, or creates it when dir is empty.
@@ -44,8 +48,7 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 	defer func() {
 		r := recover()
 		if fault, ok := r.(interface{ Addr() uintptr }); ok {
-			d, err = nil, &queue.Error{Kind: queue.ErrFull, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir),
-				Err: fmt.Errorf("no block for the mapped address %#x", fault.Addr())}
+			d, err = nil, faultOf(dir, readOnly, fault.Addr())
 			return
 		}
 		// Badger asserts on what it finds in damaged files.
@@ -53,6 +56,11 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 			d, err = nil, corrupt(nil, "the database %s cannot be opened: %v", dir, r)
 		}
 	}()
+	// Badger ends the process when it cannot list the directory. What was listed a
+	// moment ago the kernel has in memory.
+	if _, err := listDir(dir); err != nil {
+		return nil, unavailable(err, "cannot read the directory %s", dir)
+	}
 	log := newLogger(dir)
 	o := badgerOptions(dir, z, log)
 	o.ReadOnly = readOnly
@@ -65,21 +73,36 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 		return nil, &queue.Error{Kind: queue.ErrFull, Err: err, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir)}
 	case isPassing(err):
 		return nil, unavailable(err, "cannot open %s", dir)
+	case saysInputError(err):
+		return nil, failedOpen(dir, err)
 	default:
 		return nil, corrupt(err, "the database %s cannot be opened", dir)
 	}
-	d = &database{db: db, log: log, dir: dir, version: db.MaxVersion()}
+	d = &database{db: db, log: log, dir: dir, version: db.MaxVersion(), readOnly: readOnly}
 	if err := log.check(); err != nil {
 		// Such as a table that Badger found damaged and left out.
 		_ = d.close()
+		if saysInputError(err) {
+			return nil, failedOpen(dir, err)
+		}
 		return nil, corrupt(err, "the database %s is damaged", dir)
 	}
 	return d, nil
 }
 
+// faultOf is the error for a fault in a mapped file of a database that was being
+// opened: what is new has no blocks when the disk is full, or the device failed.
+func faultOf(dir string, readOnly bool, at uintptr) error {
+	cause := fmt.Errorf("%w: address %#x", errFault, at)
+	if free, err := freeSpace(dir); !readOnly && err == nil && free < createMargin {
+		return &queue.Error{Kind: queue.ErrFull, Err: cause, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir)}
+	}
+	return failedOpen(dir, cause)
+}
+
 // isPassing reports whether err is about the machine and not about the files: with
 // rights, memory or descriptors they can be opened again. EIO is not among them,
-// since a card answers so for a block that it has lost.
+// since a device answers so for a block that it has lost; see card.go.
 func isPassing(err error) bool {
 	return isErrno(err, syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM)
 }
@@ -92,10 +115,17 @@ func isErrno(err error, errnos ...syscall.Errno) bool {
 	})
 }
 
+// errStuck: Badger goes on in the directory although its database was closed.
+var errStuck = errors.New("closing does not end")
+
 // close closes the database. It returns an error instead of waiting for ever
 // when Badger cannot flush; the database's goroutines are then left to the end
 // of the process, and its files are as after a crash, which is a normal state.
+// The error Is errStuck then: they may still write.
 func (d *database) close() error {
+	if d.faulted.Load() {
+		return unavailable(errStuck, "a file of %s could not be read", d.dir)
+	}
 	done := make(chan error, 1)
 	go func() { done <- d.db.Close() }()
 	select {
@@ -109,7 +139,7 @@ func (d *database) close() error {
 	case err := <-done:
 		return errors.Join(err, d.log.check())
 	case <-grace.C:
-		return d.log.check()
+		return errors.Join(errStuck, d.log.check())
 	}
 }
 
@@ -134,24 +164,33 @@ func (d *database) commit(txn *badger.Txn) error {
 func (d *database) get(key []byte, fn func(value []byte) error) (found bool, err error) {
 	txn := d.readTxn()
 	defer txn.Discard()
-	item, err := txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
+	item, err := d.find(txn, key)
+	var known *queue.Error
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
 		return false, nil
-	}
-	if err != nil {
+	case errors.As(err, &known):
+		return false, err
+	case err != nil:
 		return false, corrupt(err, "key %x of %s cannot be read", key, d.dir)
 	}
 	return true, d.value(item, fn)
 }
 
 func (d *database) value(item *badger.Item, fn func(value []byte) error) error {
-	var inner error
-	err := item.Value(func(value []byte) error {
-		inner = fn(value)
+	var inner, outer error
+	err := d.reading(func() error {
+		outer = item.Value(func(value []byte) error {
+			inner = fn(value)
+			return nil
+		})
 		return nil
 	})
 	if err != nil {
-		return corrupt(err, "the value of key %x of %s cannot be read", item.Key(), d.dir)
+		return err
+	}
+	if outer != nil {
+		return corrupt(outer, "the value of key %x of %s cannot be read", item.Key(), d.dir)
 	}
 	return inner
 }
@@ -159,6 +198,14 @@ func (d *database) value(item *badger.Item, fn func(value []byte) error) error {
 // each calls fn with every key that begins with that letter, in order, and a function that reads
 // its value, until fn returns false or an error.
 func (d *database) each(letter byte, from uint64, fn func(n uint64, read func(func([]byte) error) error) (bool, error)) error {
+	err := d.guard(func() error { return d.walk(letter, from, fn) })
+	if errors.Is(err, errFault) {
+		return unavailable(err, "cannot read %s", d.dir) // The next time it may be there, or be found to be lost.
+	}
+	return err
+}
+
+func (d *database) walk(letter byte, from uint64, fn func(n uint64, read func(func([]byte) error) error) (bool, error)) error {
 	txn := d.readTxn()
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letter}})
@@ -182,13 +229,15 @@ func (d *database) each(letter byte, from uint64, fn func(n uint64, read func(fu
 func (d *database) blockBefore(seq uint64) (first uint64, found bool) {
 	txn := d.readTxn()
 	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
-	defer it.Close()
-	it.Seek(blockKey(seq))
-	if !it.Valid() {
-		return 0, false
-	}
-	return keyNumber(letterBlock, it.Item().Key())
+	_ = d.reading(func() error { // What is lost is not found.
+		it := txn.NewIterator(badger.IteratorOptions{Reverse: true})
+		defer it.Close()
+		if it.Seek(blockKey(seq)); it.Valid() {
+			first, found = keyNumber(letterBlock, it.Item().Key())
+		}
+		return nil
+	})
+	return first, found
 }
 
 // blockAfter returns the first sequence number of the first block that begins
@@ -196,13 +245,15 @@ func (d *database) blockBefore(seq uint64) (first uint64, found bool) {
 func (d *database) blockAfter(seq uint64) (first uint64, found bool) {
 	txn := d.readTxn()
 	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letterBlock}})
-	defer it.Close()
-	it.Seek(blockKey(seq + 1))
-	if !it.Valid() {
-		return 0, false
-	}
-	return keyNumber(letterBlock, it.Item().Key())
+	_ = d.reading(func() error { // What is lost is not found.
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letterBlock}})
+		defer it.Close()
+		if it.Seek(blockKey(seq + 1)); it.Valid() {
+			first, found = keyNumber(letterBlock, it.Item().Key())
+		}
+		return nil
+	})
+	return first, found
 }
 
 // contents says what kinds of files a segment's directory holds.

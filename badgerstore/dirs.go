@@ -217,8 +217,8 @@ func copyAside(dir string, sealed bool) (string, error) {
 }
 
 // copyFile copies a file, but for the zeros at its end.
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
+func copyFile(path, to string) error {
+	in, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -227,10 +227,10 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, windowSize)
+	buf, from := make([]byte, windowSize), &card{f: in}
 	for off := int64(0); err == nil; {
 		var n int
-		n, err = in.ReadAt(buf, off)
+		n, err = from.ReadAt(buf, off)
 		if len(bytes.TrimLeft(buf[:n], "\x00")) > 0 {
 			if _, err := out.WriteAt(buf[:n], off); err != nil {
 				return errors.Join(err, out.Close())

@@ -75,7 +75,14 @@ func readManifest(path string) (map[uint64]bool, error) {
 		return nil, unavailable(err, "cannot open %s", path)
 	}
 	defer f.Close()
+	// What the device gives late is in memory then.
+	if _, _, err := readCard(path); err != nil {
+		return nil, unavailable(err, "cannot read %s", path)
+	}
 	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil))
+	if saysInputError(err) {
+		return nil, failedOpen(filepath.Dir(path), err)
+	}
 	if err != nil {
 		return nil, corrupt(err, "%s is damaged", path)
 	}
@@ -90,7 +97,7 @@ func readManifest(path string) (map[uint64]bool, error) {
 // names a table. The file is a header of 8 bytes and changes: each its length and
 // CRC-32C, 4 bytes big endian, then itself.
 func forgetTable(path string, table uint64, named map[uint64]bool) error {
-	data, err := os.ReadFile(path)
+	data, _, err := readCard(path)
 	if err != nil {
 		return err
 	}

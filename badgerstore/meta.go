@@ -173,6 +173,9 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 		return false, err
 	}
 	if c.mem > 0 {
+		if err := refresh(dir); err != nil {
+			return false, err
+		}
 		h, err := collect(dir, isDefinition)
 		if err != nil {
 			return false, err

@@ -80,7 +80,7 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 		return l, unavailable(err, "cannot look at %s", path)
 	}
 	l.size, l.end = info.Size(), logHeader
-	w := &window{f: f, size: l.size}
+	w := &window{f: &card{f: f}, size: l.size}
 	if head := w.at(0, 8); head == nil || binary.BigEndian.Uint64(head) != 0 {
 		l.gaps = append(l.gaps, gap{0, min(logHeader, l.size)})
 	}
@@ -227,8 +227,13 @@ func (w *window) skipZeros(off *int64) bool {
 // is reserved of it was not written. Reading all that takes long on a slow
 // device, and memory for the pages.
 func (w *window) nextData(at int64) int64 {
-	f, ok := w.f.(*os.File)
-	if !ok {
+	var f *os.File
+	switch r := w.f.(type) {
+	case *card:
+		f = r.f
+	case *os.File:
+		f = r
+	default:
 		return at
 	}
 	next, err := f.Seek(at, unix.SEEK_DATA)

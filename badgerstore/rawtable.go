@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"os"
 
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
@@ -35,7 +34,7 @@ const maxTableBlock = 1 << 20
 
 // scanTable hands the entries in the blocks that verify to visit.
 func scanTable(path string, visit func(e *rawEntry) error) error {
-	data, err := os.ReadFile(path)
+	data, _, err := readCard(path)
 	if err != nil {
 		return unavailable(err, "cannot read %s", path)
 	}
@@ -136,7 +135,7 @@ func checkTable(path string) (err error) {
 			err = corrupt(nil, "the table %s is damaged: %.100s", path, text)
 		}
 	}()
-	data, err := os.ReadFile(path)
+	data, _, err := readCard(path)
 	if err != nil {
 		return unavailable(err, "cannot read %s", path)
 	}

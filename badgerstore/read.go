@@ -59,9 +59,10 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 func compareSpan(sp queue.SpanInfo, span uint64) int { return cmp.Compare(sp.Span, span) }
 
 // failUnlessCorrupt makes the partition refuse everything, unless the error is
-// of damage in one place: then the rest can still be used.
+// of damage in one place: then the rest can still be used; or there is no room to
+// open or to repair a segment, which changes nothing.
 func (p *partition) failUnlessCorrupt(err error) error {
-	if isCorrupt(err) {
+	if isCorrupt(err) || errors.Is(err, queue.ErrFull) {
 		return err
 	}
 	return p.fail(err)

@@ -149,6 +149,11 @@ func (p *partition) begin(s *segment) (*queue.State, error) {
 	if err != nil && !isCorrupt(err) {
 		return nil, err
 	}
+	if s.mayEnd && c.mem > 0 {
+		if err := refresh(s.dir); err != nil {
+			return nil, err
+		}
+	}
 	used := isUsed(s.dir)
 	if err == nil && !c.manifest && !used {
 		return nil, errUnborn

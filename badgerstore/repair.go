@@ -63,15 +63,17 @@ func copyUsed(dir, to string) error {
 	return err
 }
 
+// isUsed reports whether the file is there. Where that cannot be told it is, since
+// a segment that was never used is removed.
 func isUsed(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, usedName))
-	return err == nil
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // syncedAtLeast returns how many commits of the segment were on flash for sure,
 // by that file.
 func syncedAtLeast(dir string) uint64 {
-	b, err := os.ReadFile(filepath.Join(dir, usedName))
+	b, _, err := readCard(filepath.Join(dir, usedName))
 	if err != nil || len(b) != 12 || checksum(b[:8]) != leUint32(b[8:]) {
 		return 0
 	}
@@ -144,7 +146,7 @@ func (h *holding) rebuild(dir string) (err error) {
 		total += int64(l.size) + 64
 	}
 	z.values = max(z.values, total+recordSlack)
-	if err := needSpace(filepath.Dir(dir), total+2*z.mem+settleSpace, 0); err != nil {
+	if err := makeSpace(filepath.Dir(dir), total+2*z.mem+settleSpace, 0); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -249,9 +251,14 @@ func (p *partition) Damage() []*queue.Damage {
 	return found
 }
 
+// quarantineShare: copies in the quarantine of a partition take at most this part
+// of the file system.
+const quarantineShare = 8
+
 // SetAside puts the segment of a span into the quarantine, for what is damaged
 // of it to be looked into: the directory itself when nothing of it is alive any
-// more, else a copy.
+// more, else a copy. Where there is no room for a copy the segment itself is what
+// there is, until its last item is done; the event says so.
 func (p *partition) SetAside(span uint64, reason string) (string, error) {
 	if p.err != nil {
 		return "", p.err
@@ -264,6 +271,11 @@ func (p *partition) SetAside(span uint64, reason string) (string, error) {
 		return s.aside, nil
 	}
 	s.wait()
+	if err := p.roomAside(s); err != nil {
+		s.aside = s.dir
+		p.storage.setAside(s.dir, s.dir, fmt.Sprintf("%s; the rest of it is in use; no copy was made: %v", reason, err))
+		return s.dir, nil
+	}
 	to, err := copyAside(s.dir, s.writer == nil)
 	if err != nil {
 		return "", unavailable(err, "cannot set a copy of %s aside", s.dir)
@@ -271,4 +283,19 @@ func (p *partition) SetAside(span uint64, reason string) (string, error) {
 	s.aside = to
 	p.storage.setAside(s.dir, to, fmt.Sprintf("%s; the rest of it is in use", reason))
 	return to, nil
+}
+
+// roomAside returns an error when a copy of the segment would make the quarantine
+// too large, or does not fit on the disk.
+func (p *partition) roomAside(s *segment) error {
+	st, err := statfs(p.dir)
+	if err != nil {
+		return err
+	}
+	size, dir := diskBytes(s.dir), filepath.Join(p.dir, quarantineName)
+	limit := int64(st.Blocks) * int64(st.Bsize) / quarantineShare
+	if held := diskBytes(dir); held+size > limit {
+		return fmt.Errorf("%s holds %d bytes, a copy takes %d, and at most %d are kept; remove what is not wanted", dir, held, size, limit)
+	}
+	return needSpace(p.dir, size, p.storage.options.MinFree)
 }

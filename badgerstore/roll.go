@@ -241,7 +241,11 @@ func (p *partition) seal(s *segment, closing bool, floor int64) {
 			p.storage.report(s.dir, err)
 			p.written.Add(n)
 		}
-		p.storage.report(s.dir, t.close())
+		err := t.close()
+		if errors.Is(err, errStuck) {
+			s.stuck = err
+		}
+		p.storage.report(s.dir, err)
 		p.written.Add(t.memUsed)
 		s.bytes = diskBytes(s.dir)
 	})

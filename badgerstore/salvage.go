@@ -166,7 +166,7 @@ func (h *holding) value(key []byte) ([]byte, bool, error) {
 	}
 	defer f.Close()
 	value := make([]byte, p.size)
-	if _, err := f.ReadAt(value, p.at); err != nil {
+	if _, err := (&card{f: f}).ReadAt(value, p.at); err != nil {
 		return nil, false, unavailable(err, "cannot read %s", p.path)
 	}
 	return value, true, nil

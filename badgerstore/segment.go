@@ -33,6 +33,7 @@ type segment struct {
 	torn   bool   // it ended in something that cannot be read
 	aside  string // where it, or a copy of it, was set aside; empty if it was not
 	gone   bool   // nothing of it can be read; its directory was set aside
+	stuck  error  // why Badger may still write to it; set by the goroutine before busy is closed
 
 	sources  *sourceFile // its index of source ids, once it was needed
 	verified bool        // the index was checked in this process
@@ -93,7 +94,15 @@ func (r *readers) acquire(s *segment) (*database, error) {
 		return d, nil
 	}
 	s.wait()
-	d, err := openSealed(s.dir, isOurs, s.mayEnd)
+	if s.stuck != nil {
+		return nil, unavailable(s.stuck, "the segment %s could not be closed", s.dir)
+	}
+	var d *database
+	var err error
+	_ = again(false, func() bool {
+		d, err = openSealed(s.dir, isOurs, s.mayEnd)
+		return !saysInputError(err) || isCorrupt(err)
+	})
 	if err != nil {
 		return nil, err
 	}

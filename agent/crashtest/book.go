@@ -249,8 +249,21 @@ func (b *Book) moved(it *item, queue string, attempts int) string {
 func (b *Book) PowerCut() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.cut = true
 	b.totals.Cuts++
+	b.forgetLeases()
+}
+
+// DeviceFailed notes that the agent ended while syncs may have failed: leases of
+// the round may be forgotten, since they are answered before they are synced.
+func (b *Book) DeviceFailed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgetLeases()
+}
+
+// forgetLeases notes that leases may be forgotten. The caller holds mu.
+func (b *Book) forgetLeases() {
+	b.cut = true
 	b.held, b.kept = nil, nil
 	for _, q := range b.queues {
 		clear(q.seen)

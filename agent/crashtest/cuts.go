@@ -23,9 +23,16 @@ type PowerCuts struct {
 	Starts []time.Duration
 	// Lost and Kept sum up what was not synced at the cuts.
 	Lost, Kept flashfs.Outcome
+	// Beside runs beside the load, until its context ends; nil is nothing.
+	Beside func(ctx context.Context, p *Process)
+	// Failures: calls of the device fail at random moments, too. Failed counts the
+	// times.
+	Failures bool
+	Failed   int
 
-	scratch string
-	boots   int
+	scratch   string
+	boots     int
+	isFailing bool
 }
 
 // powerConfig makes segments small, so that many begin, and partitions rest soon.
@@ -92,11 +99,16 @@ func (c *PowerCuts) Cut(ctx context.Context) error {
 	if err := c.Device.SetDelay(time.Duration(c.Rand.IntN(3)) * time.Millisecond); err != nil {
 		return err
 	}
+	how := c.Rand.IntN(20)
+	if how < 4 && c.Failures && c.Rand.IntN(2) == 0 {
+		if err := c.fail(1 + c.Rand.IntN(3)); err != nil {
+			return err
+		}
+	}
 	p, err := c.start()
 	if err != nil {
 		return err
 	}
-	how := c.Rand.IntN(20)
 	if how < 4 { // In the middle of its start, and of recovery.
 		rest(ctx, time.Duration(c.Rand.Int64N(int64(c.usualStart()))))
 		return c.cut(p)
@@ -114,22 +126,42 @@ func (c *PowerCuts) Cut(ctx context.Context) error {
 		defer close(ended)
 		load.Run(ctx)
 	}()
+	leave := c.goBeside(ctx, p)
 	isCut := c.end(ctx, p, load, how)
 	if isCut {
 		err = c.stop(p)
 	}
 	load.Stop()
 	<-ended
+	leave()
 	if err != nil {
 		return err
 	}
-	if err := c.judgeLog(p); err != nil {
+	wasFailing := c.isFailing
+	if err := c.heal(); err != nil {
+		return err
+	}
+	if err := c.judgeLog(p); err != nil && !wasFailing {
 		return err
 	}
 	if !isCut {
 		return nil
 	}
 	return c.lose()
+}
+
+// goBeside starts Beside. The function that it returns ends it.
+func (c *PowerCuts) goBeside(ctx context.Context, p *Process) (leave func()) {
+	if c.Beside == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		c.Beside(ctx, p)
+	}()
+	return func() { cancel(); <-left }
 }
 
 // usualStart is a little more than a start takes.
@@ -163,6 +195,9 @@ func (c *PowerCuts) end(ctx context.Context, p *Process, load *Load, how int) bo
 		rest(ctx, time.Duration(20+c.Rand.IntN(300))*time.Millisecond)
 		c.kill(p)
 		return false
+	case 13, 14, 15, 16:
+		rest(ctx, time.Duration(5+c.Rand.IntN(400))*time.Millisecond)
+		return !c.Failures || c.failUnder(ctx, p, load)
 	case 12: // Long enough for many segments.
 		rest(ctx, time.Duration(500+c.Rand.IntN(2000))*time.Millisecond)
 	default:
@@ -174,6 +209,9 @@ func (c *PowerCuts) end(ctx context.Context, p *Process, load *Load, how int) bo
 // cut cuts the power while no load runs.
 func (c *PowerCuts) cut(p *Process) error {
 	if err := c.stop(p); err != nil {
+		return err
+	}
+	if err := c.heal(); err != nil {
 		return err
 	}
 	return c.lose()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -42,6 +43,9 @@ func (p *picture) moving() int64 {
 	return n
 }
 
+// beside begins the names of queues that the book does not know.
+const beside = "beside-"
+
 // look takes a picture of an agent that nobody uses. What the agent does by
 // itself meanwhile can make it inconsistent.
 func (p *Process) look(ctx context.Context) (*picture, error) {
@@ -51,6 +55,9 @@ func (p *Process) look(ctx context.Context) (*picture, error) {
 	}
 	pic := &picture{queues: make(map[string]client.QueueInfo)}
 	for _, q := range list {
+		if strings.HasPrefix(q.Name, beside) {
+			continue
+		}
 		pic.queues[q.Name] = q
 		for part := range q.Partitions {
 			if err := p.lookAt(ctx, pic, q.Name, part); err != nil {

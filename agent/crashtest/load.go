@@ -31,6 +31,7 @@ type Load struct {
 	seed    uint64
 	stopped atomic.Bool
 	ending  atomic.Bool
+	failing atomic.Bool
 	// created is signalled when a queue was created.
 	created chan struct{}
 }
@@ -49,6 +50,10 @@ func (l *Load) Stop() { l.stopped.Store(true) }
 
 // Ending says that the agent was told to shut down: calls may be refused.
 func (l *Load) Ending() { l.ending.Store(true) }
+
+// Failing says that calls of the device fail: whatever is asked of the agent may be
+// refused, and it is not known what became of it.
+func (l *Load) Failing() { l.failing.Store(true) }
 
 // Run returns when the load has ended.
 func (l *Load) Run(ctx context.Context) {
@@ -99,6 +104,10 @@ func (w *worker) goesOn(what string, err error) bool {
 	}
 	if errors.Is(err, client.ErrUnavailable) || w.ending.Load() && errors.Is(err, client.ErrShutdown) {
 		return false
+	}
+	if w.failing.Load() && (errors.Is(err, client.ErrTryAgain) || errors.Is(err, client.ErrInternal)) {
+		// Whether a queue is there that was to come or go, only a new start shows.
+		return w.no < producers+consumers && rest(context.Background(), 10*time.Millisecond)
 	}
 	w.book.Problem("%s failed: %v", what, err)
 	return false

@@ -19,6 +19,7 @@ const (
 	serving phase = iota
 	frozen        // nobody gets an answer
 	dead          // writes are taken, everything else that changes something fails
+	gone          // everything fails
 )
 
 // server serves a tree to the kernel. Its methods are called from goroutines of
@@ -55,20 +56,24 @@ func (s *server) enter(id uint64) (*node, fuse.Status) {
 		s.move.Wait()
 	}
 	n := s.nodes[id]
-	if n == nil {
+	switch {
+	case s.phase == gone:
+		s.mu.Unlock()
+		return nil, fuse.Status(syscall.ENODEV)
+	case n == nil:
 		s.mu.Unlock()
 		return nil, fuse.ENOENT
 	}
 	return n, fuse.OK
 }
 
-// begin is enter for a call that changes something.
+// begin is enter for a call that a rule can be about.
 func (s *server) begin(id uint64, call string) (*node, fuse.Status) {
 	n, st := s.enter(id)
 	if st != fuse.OK {
 		return nil, st
 	}
-	if s.phase == dead && call != CallWrite {
+	if s.phase == dead && call != CallWrite && changes(call) {
 		s.mu.Unlock()
 		return nil, fuse.EIO
 	}
@@ -203,7 +208,7 @@ func (s *server) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *
 
 // Open opens a file.
 func (s *server) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	n, st := s.enter(in.NodeId)
+	n, st := s.begin(in.NodeId, CallOpen)
 	if in.Flags&syscall.O_TRUNC != 0 && st == fuse.OK {
 		s.mu.Unlock()
 		n, st = s.begin(in.NodeId, CallTruncate)
@@ -280,7 +285,7 @@ func (s *server) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse
 
 // Read reads a file.
 func (s *server) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	n, st := s.enter(in.NodeId)
+	n, st := s.begin(in.NodeId, CallRead)
 	if st != fuse.OK {
 		return nil, st
 	}
@@ -399,7 +404,7 @@ func (s *server) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status 
 
 // OpenDir takes a list of the names, since they may change while it is read.
 func (s *server) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	dir, st := s.enter(in.NodeId)
+	dir, st := s.begin(in.NodeId, CallOpenDir)
 	if st != fuse.OK {
 		return st
 	}

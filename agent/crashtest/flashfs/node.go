@@ -117,8 +117,8 @@ func (n *node) read(buf []byte, off int64) int {
 		no, begin := (off+int64(at))/pageSize, (off+int64(at))%pageSize
 		part := buf[at:min(len(buf), at+int(pageSize-begin))]
 		clear(part)
-		if p := n.pages[no]; p != nil && p.last() != nil {
-			copy(part, p.last()[begin:])
+		if p := n.pages[no]; p != nil && p.onDevice() != nil {
+			copy(part, p.onDevice()[begin:])
 		}
 		at += len(part)
 	}
@@ -152,6 +152,15 @@ func (n *node) page(no int64) *page {
 	}
 	n.unsynced[no] = struct{}{}
 	return p
+}
+
+// onDevice is what the kernel gets when it asks for the page: what it has written
+// back, but for what a sync that failed has not put on flash.
+func (p *page) onDevice() []byte {
+	if len(p.history) > 1 && !p.dirty {
+		return p.history[0].is
+	}
+	return p.last()
 }
 
 func (p *page) change(v []byte, by *op) {

@@ -19,6 +19,9 @@ const (
 	CallLink      = "link"
 	CallRename    = "rename"
 	CallRemove    = "remove"
+	CallOpen      = "open"
+	CallOpenDir   = "opendir"
+	CallRead      = "read" // also of what was mapped; what the kernel has in memory is not asked for
 )
 
 // Changes are all calls that change something or sync it: those that fail when a
@@ -27,6 +30,9 @@ func Changes() []string {
 	return []string{CallFsync, CallFdatasync, CallFsyncDir, CallWrite, CallFallocate, CallTruncate, CallCreate, CallMkdir,
 		CallLink, CallRename, CallRemove}
 }
+
+// changes reports whether a call is one of Changes.
+func changes(call string) bool { return call != CallOpen && call != CallOpenDir && call != CallRead }
 
 // Rule makes calls fail.
 type Rule struct {

@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -96,6 +97,12 @@ func (h *host) mount(t *tree) error {
 	return conn.WaitMount()
 }
 
+// unmountPatience is how long an unmounted file system is waited for.
+const unmountPatience = 10 * time.Second
+
+// unmount ends the mount. A file system goes only when it is mounted nowhere any
+// more, and a mount namespace that another process has made meanwhile holds a copy
+// for as long as it lives: that one gets errors from then on.
 func (h *host) unmount() error {
 	if h.conn == nil {
 		return nil
@@ -103,10 +110,24 @@ func (h *host) unmount() error {
 	conn := h.conn
 	h.turn(dead)
 	h.conn = nil
-	if err := conn.Unmount(); err != nil {
-		return fmt.Errorf("unmount %s: %w", h.dir, err)
+	ended := make(chan error, 1)
+	go func() {
+		err := conn.Unmount()
+		if err == nil {
+			conn.Wait()
+		}
+		ended <- err
+	}()
+	late := time.NewTimer(unmountPatience)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", h.dir, err)
+		}
+	case <-late.C:
+		h.turn(gone)
 	}
-	conn.Wait()
 	return nil
 }
 

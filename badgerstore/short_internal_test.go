@@ -1,0 +1,138 @@
+package badgerstore
+
+// These tests look at how segments are made where space is short.
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+func openForTest(t *testing.T, o Options) (*Storage, *partition) {
+	t.Helper()
+	o.Dir, o.Boot = filepath.Join(t.TempDir(), "store"), "boot"
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := ps.(*partition)
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, p
+}
+
+// Where space is short a lean segment is ready before it is needed, and is taken
+// when there is no room for another one, not even of ballast.
+func TestSpareSegment(t *testing.T) {
+	s, p := openForTest(t, Options{})
+	reserve := func() {
+		t.Helper()
+		if _, err := p.Reserve(0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserve()
+	if p.prepareNext(); p.next != nil {
+		t.Fatal("a segment is prepared although there is space and the tail is empty")
+	}
+	free, err := freeSpace(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.plenty.Store(0)
+	s.options.MinFree = free / (shortSpace - 1)
+	if p.prepareNext(); p.next == nil {
+		t.Fatal("no segment is prepared although space is short")
+	}
+	lean, usual := p.next.sizes, p.sizesFor(minMemTable, demand{}, 0)
+	if <-p.next.ready; p.next.err != nil || lean.space() > usual.space()*2/3 {
+		t.Fatalf("the spare takes %d bytes, a usual segment %d; error %v", lean.space(), usual.space(), p.next.err)
+	}
+	spare := p.next.span
+	if err := p.roll(p.demand(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if p.tail.span != spare {
+		t.Errorf("the tail is segment %d, the spare was %d", p.tail.span, spare)
+	}
+	reserve()
+	p.discardNext()
+	p.background.Wait()
+	// A spare that failed is tried again, after a while.
+	p.next = &prepared{dir: filepath.Join(p.dir, segmentName(p.takeSpan())), ready: make(chan struct{}), err: queue.ErrFull}
+	close(p.next.ready)
+	p.prepareAt = time.Since(s.started) + time.Hour
+	if p.prepareNext(); p.next.err == nil {
+		t.Error("it is tried again at once")
+	}
+	p.prepareAt = 0
+	if p.prepareNext(); p.next == nil || p.next.hasFailed() {
+		t.Error("it is not tried again")
+	}
+}
+
+// The ballast is given up as far as is needed, and made whole again.
+func TestBallastIsGivenBitByBit(t *testing.T) {
+	dir := t.TempDir()
+	keepBallast(dir, ballastSize, 0)
+	path := filepath.Join(dir, ballastName)
+	size := func() int64 {
+		t.Helper()
+		info, err := os.Stat(path)
+		if os.IsNotExist(err) {
+			return 0
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	whole := size()
+	if whole != ballastSize {
+		t.Fatalf("the ballast has %d bytes, want %d", whole, ballastSize)
+	}
+	giveBallast(path, whole, 1)
+	if got := size(); got != whole-ballastPiece {
+		t.Errorf("%d bytes are left of %d when 1 is needed", got, whole)
+	}
+	giveBallast(path, size(), 1<<20)
+	if got := size(); got != whole-ballastPiece-1<<20 {
+		t.Errorf("%d bytes are left of %d", got, whole)
+	}
+	giveBallast(path, size(), whole)
+	if got := size(); got != 0 {
+		t.Errorf("%d bytes are left when all is needed", got)
+	}
+	keepBallast(dir, ballastSize, 0)
+	giveBallast(path, whole, 1)
+	if keepBallast(dir, ballastSize, 0); size() != whole {
+		t.Errorf("%d bytes are there when there is room again, want %d", size(), whole)
+	}
+}
+
+// On a small file system segments are small, since space is freed by segments.
+func TestSegmentsFitTheFileSystem(t *testing.T) {
+	s, _ := openForTest(t, Options{})
+	st, err := statfs(s.options.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{SegmentBytes: 1 << 50}
+	o.fitSegments(s.options.Dir)
+	if want := int64(st.Blocks) * int64(st.Bsize) / segmentShare; o.SegmentBytes != want {
+		t.Errorf("a segment takes %d bytes, want %d", o.SegmentBytes, want)
+	}
+}
