@@ -7,7 +7,7 @@ KILLS   ?= 1000
 CUTS    ?= 2000
 MEMORY  ?= 3m
 
-.PHONY: help check test race 386 lint bench compare compare-full growth build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk generate clean
+.PHONY: help check test race 386 emulated lint bench compare compare-full growth build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ race: ## tests with the race detector; needs a C compiler
 
 386: ## tests as a 32-bit program, on amd64
 	.ci/run 386
+
+emulated: ## all tests of the engine and its stores as programs of ARMv6 and arm64; an hour or more
+	EMULATED=all .ci/run emulated
 
 lint: ## gofmt, vet and golangci-lint
 	.ci/run format vet lint

@@ -6,3 +6,4 @@ packaging/test/install.sh
 packaging/test/build.sh amd64 arm64 armhf
 packaging/test/container.sh
 packaging/test/foreign.sh arm64
+packaging/test/foreign.sh armhf
