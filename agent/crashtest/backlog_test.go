@@ -192,7 +192,7 @@ func TestServerGone(t *testing.T) {
 		t.Errorf("%d bytes on the disk with an outbox of %d", b.Disk, outbox)
 	}
 	h.link.set(linkUp)
-	if after, err := procs[1].Client.ControlUplink(t.Context(), "flush", time.Minute); err != nil || after.Left != 0 {
+	if after, err := procs[1].Client.ControlUplink(t.Context(), "flush", flushTimeout); err != nil || after.Left != 0 {
 		t.Errorf("after the server came: %+v, %v", after, err)
 	}
 	wantAll(t, h, uint64(cycles*batch), s.Pending)

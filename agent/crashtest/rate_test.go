@@ -21,11 +21,14 @@ type rateSide struct {
 
 // TestUplinkRate compares completing items in three agents by turns: without an
 // uplink, with one, and with one whose server was never there. QUERATOR_PAIRS says
-// how many turns each has, by default 2; it takes ten or more, on a machine that
+// how many turns each has, by default 2 (1 with -short); it takes ten or more, on a machine that
 // does nothing else, to believe the rates. Events that were not delivered in a turn
 // are before the next begins, which is not counted.
 func TestUplinkRate(t *testing.T) {
 	turns := 2
+	if testing.Short() {
+		turns = 1
+	}
 	if text := os.Getenv("QUERATOR_PAIRS"); text != "" {
 		var err error
 		turns, err = strconv.Atoi(text)
@@ -77,13 +80,16 @@ func TestUplinkRate(t *testing.T) {
 	}
 }
 
+// flushTimeout is far beyond what the events of a test need.
+const flushTimeout = 5 * time.Minute
+
 // deliver has the events delivered, unless the server is away.
 func (s *rateSide) deliver(t *testing.T) {
 	t.Helper()
 	if s.h == nil || s.h.mode == hubGone && s.h.link.isDown() {
 		return
 	}
-	if u, err := s.p.Client.ControlUplink(t.Context(), "flush", time.Minute); err != nil || u.Left != 0 {
+	if u, err := s.p.Client.ControlUplink(t.Context(), "flush", flushTimeout); err != nil || u.Left != 0 {
 		t.Errorf("%s: events are left: %+v, %v", s.name, u, err)
 	}
 }
