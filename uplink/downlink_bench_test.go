@@ -46,21 +46,35 @@ type downBench struct {
 }
 
 func newDownBench(t testing.TB, stream map[string]any, options ...func(i *queue.Info)) *downBench {
-	b := &downBench{stand: newStand(t, func(o *server.Options) { o.MaxPayload = 8 << 20 })}
-	b.boss = b.admin()
+	s := newStand(t, func(o *server.Options) { o.MaxPayload = 8 << 20 })
+	b := &downBench{stand: s, boss: s.admin()}
 	b.createDown(stream)
-	b.proxy = newProxy(t, b.addr())
+	b.begin(options...)
+	return b
+}
+
+// newDownBenchOn is newDownBench on a server that has its stream.
+func newDownBenchOn(t testing.TB, s *stand, boss *nats.Conn) *downBench {
+	s.t = t
+	b := &downBench{stand: s, boss: boss}
+	b.begin()
+	return b
+}
+
+// begin makes the queue.
+func (b *downBench) begin(options ...func(i *queue.Info)) {
+	b.t.Helper()
+	b.proxy = newProxy(b.t, b.addr())
 	b.meta, b.storage = memstore.NewMeta(), memstore.New(memstore.Options{MaxBytes: 256 << 20, Boot: "b"})
 	b.open()
-	t.Cleanup(b.shut)
+	b.t.Cleanup(b.shut)
 	info := queue.Info{Name: "orders", LeaseTimeout: time.Hour, ExpireTimeout: 24 * time.Hour, RequestedPartitions: 1}
 	for _, o := range options {
 		o(&info)
 	}
 	if err := b.svc.Create(context.Background(), info); err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	return b
 }
 
 func (b *downBench) createDown(changes map[string]any) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/kapetan-io/querator-edge/uplink"
@@ -67,6 +68,24 @@ func TestOlderServers(t *testing.T) {
 			eventually(t, "the test is connected", admin.IsConnected)
 			v := mustBeExact(t, tr, admin)
 			t.Logf("server %s: %d events", r.Status(t.Context()).ServerVersion, v.messages)
+			takesFrom(t, port, admin)
 		})
 	}
+}
+
+// takesFrom has a downlink take items from a server, which is cut off now and then.
+func takesFrom(t *testing.T, port int, admin *nats.Conn) {
+	t.Helper()
+	b := newDownBenchOn(t, &stand{opts: &server.Options{Port: port}}, admin)
+	b.createDown(nil)
+	b.start()
+	for range 4 {
+		b.send(100)
+		b.proxy.cut()
+		b.exact(1)
+	}
+	b.stopDevice()
+	b.send(20)
+	b.start()
+	b.exact(1)
 }

@@ -2,6 +2,7 @@ package uplink_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/kapetan-io/querator-edge/uplink"
+	"github.com/kapetan-io/querator-edge/uplink/downlink"
 )
 
 // readmeBlock returns the text of a code block of the README.
@@ -64,6 +68,63 @@ func TestREADME(t *testing.T) {
 		if !f.OK && !f.Unknown {
 			t.Errorf("finding %+v", f)
 		}
+	}
+}
+
+// TestREADMEDownlink has a device with no other rights than those of the README take items from its stream, at
+// once when they are published, and test itself; what is another device's it cannot read.
+func TestREADMEDownlink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "server.conf")
+	conf := fmt.Sprintf("jetstream { store_dir: %q }\naccounts { Q { jetstream: enabled, users: [\n{ user: admin, password: admin }\n%s ] } }",
+		dir, readmeBlock(t, "downlink-conf"))
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Host, opts.Port, opts.NoLog, opts.NoSigs = "127.0.0.1", -1, true, true
+	s := &stand{t: t, opts: opts}
+	s.start()
+	t.Cleanup(s.stop)
+	var stream map[string]any
+	if err := json.Unmarshal([]byte(readmeBlock(t, "downlink")), &stream); err != nil {
+		t.Fatal(err)
+	}
+	boss := s.admin(nats.UserInfo("admin", "admin"))
+	api(t, boss, "STREAM.CREATE.QUERATOR-DOWN", stream)
+
+	b := newDownBenchOn(t, s, boss)
+	b.config = func(c *uplink.Config) { c.Hub.User, c.Hub.PasswordFile = "device", secretFile(t, "secret") }
+	b.start()
+	for range 3 {
+		b.send(20)
+		b.exact(1)
+	}
+	b.until("the doorbell is heard", func(s downlink.Status) bool { return s.Doorbell && s.State == downlink.StateWaiting })
+	var wrong []string
+	for _, f := range b.device.Test(t.Context()) {
+		if strings.HasPrefix(f.Name, "downlink ") && !f.OK {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	b.config = func(c *uplink.Config) {
+		c.Hub.User, c.Hub.PasswordFile = "device", secretFile(t, "secret")
+		c.Downlinks[0].Subject, c.Downlinks[0].Doorbell = "querator-down.other.orders", "querator-bell.other.orders"
+	}
+	b.stopDevice()
+	b.start()
+	b.until("it is denied", func(s downlink.Status) bool { return s.Class == "denied" })
+	for _, f := range b.device.Test(t.Context()) {
+		if strings.HasPrefix(f.Name, "downlink ") && f.Fix != "" {
+			wrong = append(wrong, f.Name)
+		}
+	}
+	if got, want := strings.Join(wrong, ", "), "downlink orders: create, downlink orders: doorbell"; got != want {
+		t.Errorf("what is wrong: %s; want %s", got, want)
 	}
 }
 
