@@ -68,10 +68,11 @@ uplink-rate: ## completing with an uplink beside without one: PAIRS (default 20)
 uplink-backlog: ## EVENTS (default 1000000) events that wait: memory, start, store, drain
 	QUERATOR_EVENTS=$${EVENTS:-1000000} $(GO) test -count=1 -timeout 60m -v -run TestEventBacklog ./agent/crashtest
 
-deb: ## dist/querator_*.deb for amd64, arm64 and armhf (ARMv6), the same bytes each time
-	VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' packaging/build.sh
+deb: ## dist/querator_*.deb for amd64, arm64 and armhf (ARMv6), or for ARCHES; the same bytes each time
+	VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' packaging/build.sh $(ARCHES)
 
-repo: ## dist/repo, an apt repository of the packages in dist; signed with KEY
+repo: ## dist/repo, an apt repository of the packages in dist, which are built if there are none; signed with KEY
+	ls dist/*.deb >/dev/null 2>&1 || $(MAKE) deb
 	packaging/repo.sh dist/repo dist/*.deb
 
 package-test: ## all tests of the packages, in a container and under emulation; root, on Debian

@@ -110,7 +110,12 @@ func (r *Rules) IsEmpty() bool { return r == nil || len(r.list) == 0 }
 func (r *Rules) NamesUnits() bool { return r != nil && r.units }
 
 // Len returns the number of rules.
-func (r *Rules) Len() int { return len(r.list) }
+func (r *Rules) Len() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.list)
+}
 
 // wantsUnit reports whether some rule may be about a unit of this name.
 func (r *Rules) wantsUnit(name string) bool {

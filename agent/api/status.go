@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -16,6 +17,7 @@ func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
 	}
 	s.Memory.InFlightBytes = c.h.budget.InFlight()
 	s.Memory.InFlightLimitBytes = c.h.budget.Limit()
+	s.Access = accessStatus(c.h.guard)
 
 	var sum queue.Ledger
 	found := c.h.problems(c.r.Context())
@@ -32,6 +34,14 @@ func agentStatus(c *call, _ *pb.AgentStatusRequest) error {
 	s.Ledger = ledgerMessage(&sum)
 	s.Problems = problemMessages(append(partitionProblems(s.Queues), found...))
 	return c.reply(s)
+}
+
+func accessStatus(g *access.Guard) *pb.AccessStatus {
+	return &pb.AccessStatus{
+		Rules:          int32Of(int64(g.Rules().Len())),
+		RefusedProduce: g.Refusals(access.Produce), RefusedConsume: g.Refusals(access.Consume),
+		RefusedRead: g.Refusals(access.Read), RefusedAdmin: g.Refusals(access.Admin),
+	}
 }
 
 // partitionProblems returns what the figures of the queues say.

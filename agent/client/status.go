@@ -31,7 +31,18 @@ type Status struct {
 	Problems []Problem `json:"problems"`
 	// DeviceWritten is what the kernel has written to devices for the agent since it started, in bytes; 0 is not
 	// known.
-	DeviceWritten int64 `json:"device_written_bytes"`
+	DeviceWritten int64        `json:"device_written_bytes"`
+	Access        AccessStatus `json:"access"`
+}
+
+// AccessStatus is what the access rules do: how many there are (without any, whoever can connect may do everything),
+// and the calls that were refused since the agent started, by what they were.
+type AccessStatus struct {
+	Rules          int    `json:"rules"`
+	RefusedProduce uint64 `json:"refused_produce"`
+	RefusedConsume uint64 `json:"refused_consume"`
+	RefusedRead    uint64 `json:"refused_read"`
+	RefusedAdmin   uint64 `json:"refused_admin"`
 }
 
 // Problem is something that a person should look after.
@@ -170,6 +181,11 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 			Reason: w.Clock.GetReason(),
 		},
 		Ledger: ledgerFromWire(w.Ledger), DeviceWritten: w.DeviceWrittenBytes,
+		Access: AccessStatus{
+			Rules:          int(w.Access.GetRules()),
+			RefusedProduce: w.Access.GetRefusedProduce(), RefusedConsume: w.Access.GetRefusedConsume(),
+			RefusedRead: w.Access.GetRefusedRead(), RefusedAdmin: w.Access.GetRefusedAdmin(),
+		},
 	}
 	for _, p := range w.Problems {
 		s.Problems = append(s.Problems, Problem{Failing: p.Failing, About: p.About, Text: p.Text, Hint: p.Hint})

@@ -86,7 +86,8 @@ type AgentStatusResponse struct {
 	Problems []*Problem `protobuf:"bytes,20,rep,name=problems,proto3" json:"problems,omitempty"`
 	// What the kernel has written to devices for the agent since it started; 0 is
 	// not known.
-	DeviceWrittenBytes int64 `protobuf:"varint,21,opt,name=deviceWrittenBytes,json=device_written_bytes,proto3" json:"deviceWrittenBytes,omitempty"`
+	DeviceWrittenBytes int64         `protobuf:"varint,21,opt,name=deviceWrittenBytes,json=device_written_bytes,proto3" json:"deviceWrittenBytes,omitempty"`
+	Access             *AccessStatus `protobuf:"bytes,22,opt,name=access,proto3" json:"access,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -219,6 +220,92 @@ func (x *AgentStatusResponse) GetDeviceWrittenBytes() int64 {
 	return 0
 }
 
+func (x *AgentStatusResponse) GetAccess() *AccessStatus {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+// AccessStatus is what the access rules do.
+type AccessStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there are; without any, whoever can connect may do everything.
+	Rules int32 `protobuf:"varint,1,opt,name=rules,proto3" json:"rules,omitempty"`
+	// Calls that were refused since the agent started, by what they were.
+	RefusedProduce uint64 `protobuf:"varint,2,opt,name=refusedProduce,json=refused_produce,proto3" json:"refusedProduce,omitempty"`
+	RefusedConsume uint64 `protobuf:"varint,3,opt,name=refusedConsume,json=refused_consume,proto3" json:"refusedConsume,omitempty"`
+	RefusedRead    uint64 `protobuf:"varint,4,opt,name=refusedRead,json=refused_read,proto3" json:"refusedRead,omitempty"`
+	RefusedAdmin   uint64 `protobuf:"varint,5,opt,name=refusedAdmin,json=refused_admin,proto3" json:"refusedAdmin,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AccessStatus) Reset() {
+	*x = AccessStatus{}
+	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessStatus) ProtoMessage() {}
+
+func (x *AccessStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessStatus.ProtoReflect.Descriptor instead.
+func (*AccessStatus) Descriptor() ([]byte, []int) {
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AccessStatus) GetRules() int32 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
+}
+
+func (x *AccessStatus) GetRefusedProduce() uint64 {
+	if x != nil {
+		return x.RefusedProduce
+	}
+	return 0
+}
+
+func (x *AccessStatus) GetRefusedConsume() uint64 {
+	if x != nil {
+		return x.RefusedConsume
+	}
+	return 0
+}
+
+func (x *AccessStatus) GetRefusedRead() uint64 {
+	if x != nil {
+		return x.RefusedRead
+	}
+	return 0
+}
+
+func (x *AccessStatus) GetRefusedAdmin() uint64 {
+	if x != nil {
+		return x.RefusedAdmin
+	}
+	return 0
+}
+
 // Problem is something that a person should look after.
 type Problem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -236,7 +323,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	mi := &file_agent_pb_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -248,7 +335,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[2]
+	mi := &file_agent_pb_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -261,7 +348,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Problem) GetFailing() bool {
@@ -309,7 +396,7 @@ type MemoryStatus struct {
 
 func (x *MemoryStatus) Reset() {
 	*x = MemoryStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[3]
+	mi := &file_agent_pb_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +408,7 @@ func (x *MemoryStatus) String() string {
 func (*MemoryStatus) ProtoMessage() {}
 
 func (x *MemoryStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[3]
+	mi := &file_agent_pb_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +421,7 @@ func (x *MemoryStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryStatus.ProtoReflect.Descriptor instead.
 func (*MemoryStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MemoryStatus) GetLimitBytes() int64 {
@@ -382,7 +469,7 @@ type ConnectionStatus struct {
 
 func (x *ConnectionStatus) Reset() {
 	*x = ConnectionStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[4]
+	mi := &file_agent_pb_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +481,7 @@ func (x *ConnectionStatus) String() string {
 func (*ConnectionStatus) ProtoMessage() {}
 
 func (x *ConnectionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[4]
+	mi := &file_agent_pb_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +494,7 @@ func (x *ConnectionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionStatus.ProtoReflect.Descriptor instead.
 func (*ConnectionStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConnectionStatus) GetOpen() int32 {
@@ -439,7 +526,7 @@ type ClockStatus struct {
 
 func (x *ClockStatus) Reset() {
 	*x = ClockStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[5]
+	mi := &file_agent_pb_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +538,7 @@ func (x *ClockStatus) String() string {
 func (*ClockStatus) ProtoMessage() {}
 
 func (x *ClockStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[5]
+	mi := &file_agent_pb_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +551,7 @@ func (x *ClockStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockStatus.ProtoReflect.Descriptor instead.
 func (*ClockStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClockStatus) GetNow() *timestamppb.Timestamp {
@@ -523,7 +610,7 @@ type StorageStatus struct {
 
 func (x *StorageStatus) Reset() {
 	*x = StorageStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[6]
+	mi := &file_agent_pb_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +622,7 @@ func (x *StorageStatus) String() string {
 func (*StorageStatus) ProtoMessage() {}
 
 func (x *StorageStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[6]
+	mi := &file_agent_pb_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +635,7 @@ func (x *StorageStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageStatus.ProtoReflect.Descriptor instead.
 func (*StorageStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StorageStatus) GetName() string {
@@ -637,7 +724,7 @@ type QueueStatus struct {
 
 func (x *QueueStatus) Reset() {
 	*x = QueueStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[7]
+	mi := &file_agent_pb_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +736,7 @@ func (x *QueueStatus) String() string {
 func (*QueueStatus) ProtoMessage() {}
 
 func (x *QueueStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[7]
+	mi := &file_agent_pb_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +749,7 @@ func (x *QueueStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
 func (*QueueStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *QueueStatus) GetInfo() *QueueInfo {
@@ -732,7 +819,7 @@ type PartitionStatus struct {
 
 func (x *PartitionStatus) Reset() {
 	*x = PartitionStatus{}
-	mi := &file_agent_pb_agent_proto_msgTypes[8]
+	mi := &file_agent_pb_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +831,7 @@ func (x *PartitionStatus) String() string {
 func (*PartitionStatus) ProtoMessage() {}
 
 func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[8]
+	mi := &file_agent_pb_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +844,7 @@ func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionStatus.ProtoReflect.Descriptor instead.
 func (*PartitionStatus) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PartitionStatus) GetPartition() int32 {
@@ -870,7 +957,7 @@ type Ledger struct {
 
 func (x *Ledger) Reset() {
 	*x = Ledger{}
-	mi := &file_agent_pb_agent_proto_msgTypes[9]
+	mi := &file_agent_pb_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +969,7 @@ func (x *Ledger) String() string {
 func (*Ledger) ProtoMessage() {}
 
 func (x *Ledger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[9]
+	mi := &file_agent_pb_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +982,7 @@ func (x *Ledger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ledger.ProtoReflect.Descriptor instead.
 func (*Ledger) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ledger) GetProduced() uint64 {
@@ -1012,7 +1099,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_agent_pb_agent_proto_msgTypes[10]
+	mi := &file_agent_pb_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1111,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[10]
+	mi := &file_agent_pb_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1124,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Usage) GetDiskBytes() int64 {
@@ -1092,7 +1179,7 @@ type AgentAuditRequest struct {
 
 func (x *AgentAuditRequest) Reset() {
 	*x = AgentAuditRequest{}
-	mi := &file_agent_pb_agent_proto_msgTypes[11]
+	mi := &file_agent_pb_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1191,7 @@ func (x *AgentAuditRequest) String() string {
 func (*AgentAuditRequest) ProtoMessage() {}
 
 func (x *AgentAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[11]
+	mi := &file_agent_pb_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1204,7 @@ func (x *AgentAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentAuditRequest.ProtoReflect.Descriptor instead.
 func (*AgentAuditRequest) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentAuditRequest) GetQueueName() string {
@@ -1137,7 +1224,7 @@ type AgentAuditResponse struct {
 
 func (x *AgentAuditResponse) Reset() {
 	*x = AgentAuditResponse{}
-	mi := &file_agent_pb_agent_proto_msgTypes[12]
+	mi := &file_agent_pb_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1236,7 @@ func (x *AgentAuditResponse) String() string {
 func (*AgentAuditResponse) ProtoMessage() {}
 
 func (x *AgentAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[12]
+	mi := &file_agent_pb_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1249,7 @@ func (x *AgentAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentAuditResponse.ProtoReflect.Descriptor instead.
 func (*AgentAuditResponse) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AgentAuditResponse) GetPartitions() []*PartitionAudit {
@@ -1195,7 +1282,7 @@ type PartitionAudit struct {
 
 func (x *PartitionAudit) Reset() {
 	*x = PartitionAudit{}
-	mi := &file_agent_pb_agent_proto_msgTypes[13]
+	mi := &file_agent_pb_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1294,7 @@ func (x *PartitionAudit) String() string {
 func (*PartitionAudit) ProtoMessage() {}
 
 func (x *PartitionAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[13]
+	mi := &file_agent_pb_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1307,7 @@ func (x *PartitionAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionAudit.ProtoReflect.Descriptor instead.
 func (*PartitionAudit) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PartitionAudit) GetQueueName() string {
@@ -1309,7 +1396,7 @@ type AgentBackupRequest struct {
 
 func (x *AgentBackupRequest) Reset() {
 	*x = AgentBackupRequest{}
-	mi := &file_agent_pb_agent_proto_msgTypes[14]
+	mi := &file_agent_pb_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1408,7 @@ func (x *AgentBackupRequest) String() string {
 func (*AgentBackupRequest) ProtoMessage() {}
 
 func (x *AgentBackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[14]
+	mi := &file_agent_pb_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1421,7 @@ func (x *AgentBackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentBackupRequest.ProtoReflect.Descriptor instead.
 func (*AgentBackupRequest) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentBackupRequest) GetQueueName() string {
@@ -1374,7 +1461,7 @@ type AgentRestoreResponse struct {
 
 func (x *AgentRestoreResponse) Reset() {
 	*x = AgentRestoreResponse{}
-	mi := &file_agent_pb_agent_proto_msgTypes[15]
+	mi := &file_agent_pb_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1473,7 @@ func (x *AgentRestoreResponse) String() string {
 func (*AgentRestoreResponse) ProtoMessage() {}
 
 func (x *AgentRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[15]
+	mi := &file_agent_pb_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1486,7 @@ func (x *AgentRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRestoreResponse.ProtoReflect.Descriptor instead.
 func (*AgentRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentRestoreResponse) GetQueues() int32 {
@@ -1451,7 +1538,7 @@ type AgentAccessRequest struct {
 
 func (x *AgentAccessRequest) Reset() {
 	*x = AgentAccessRequest{}
-	mi := &file_agent_pb_agent_proto_msgTypes[16]
+	mi := &file_agent_pb_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1550,7 @@ func (x *AgentAccessRequest) String() string {
 func (*AgentAccessRequest) ProtoMessage() {}
 
 func (x *AgentAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[16]
+	mi := &file_agent_pb_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1563,7 @@ func (x *AgentAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentAccessRequest.ProtoReflect.Descriptor instead.
 func (*AgentAccessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AgentAccessRequest) GetQueueName() string {
@@ -1536,7 +1623,7 @@ type AgentAccessResponse struct {
 
 func (x *AgentAccessResponse) Reset() {
 	*x = AgentAccessResponse{}
-	mi := &file_agent_pb_agent_proto_msgTypes[17]
+	mi := &file_agent_pb_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1635,7 @@ func (x *AgentAccessResponse) String() string {
 func (*AgentAccessResponse) ProtoMessage() {}
 
 func (x *AgentAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_pb_agent_proto_msgTypes[17]
+	mi := &file_agent_pb_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1648,7 @@ func (x *AgentAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentAccessResponse.ProtoReflect.Descriptor instead.
 func (*AgentAccessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_pb_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_pb_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AgentAccessResponse) GetAllowed() bool {
@@ -1632,7 +1719,7 @@ var File_agent_pb_agent_proto protoreflect.FileDescriptor
 const file_agent_pb_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x14agent/pb/agent.proto\x12\x0fqueratoredge.v1\x1a\x15agent/pb/queues.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
-	"\x12AgentStatusRequest\"\x8a\x05\n" +
+	"\x12AgentStatusRequest\"\xc1\x05\n" +
 	"\x13AgentStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x129\n" +
@@ -1649,7 +1736,14 @@ const file_agent_pb_agent_proto_rawDesc = "" +
 	"\x06queues\x18\v \x03(\v2\x1c.queratoredge.v1.QueueStatusR\x06queues\x12/\n" +
 	"\x06ledger\x18\f \x01(\v2\x17.queratoredge.v1.LedgerR\x06ledger\x124\n" +
 	"\bproblems\x18\x14 \x03(\v2\x18.queratoredge.v1.ProblemR\bproblems\x120\n" +
-	"\x12deviceWrittenBytes\x18\x15 \x01(\x03R\x14device_written_bytes\"a\n" +
+	"\x12deviceWrittenBytes\x18\x15 \x01(\x03R\x14device_written_bytes\x125\n" +
+	"\x06access\x18\x16 \x01(\v2\x1d.queratoredge.v1.AccessStatusR\x06access\"\xbe\x01\n" +
+	"\fAccessStatus\x12\x14\n" +
+	"\x05rules\x18\x01 \x01(\x05R\x05rules\x12'\n" +
+	"\x0erefusedProduce\x18\x02 \x01(\x04R\x0frefused_produce\x12'\n" +
+	"\x0erefusedConsume\x18\x03 \x01(\x04R\x0frefused_consume\x12!\n" +
+	"\vrefusedRead\x18\x04 \x01(\x04R\frefused_read\x12#\n" +
+	"\frefusedAdmin\x18\x05 \x01(\x04R\rrefused_admin\"a\n" +
 	"\aProblem\x12\x18\n" +
 	"\afailing\x18\x01 \x01(\bR\afailing\x12\x14\n" +
 	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
@@ -1800,50 +1894,52 @@ func file_agent_pb_agent_proto_rawDescGZIP() []byte {
 	return file_agent_pb_agent_proto_rawDescData
 }
 
-var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_agent_pb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_agent_pb_agent_proto_goTypes = []any{
 	(*AgentStatusRequest)(nil),    // 0: queratoredge.v1.AgentStatusRequest
 	(*AgentStatusResponse)(nil),   // 1: queratoredge.v1.AgentStatusResponse
-	(*Problem)(nil),               // 2: queratoredge.v1.Problem
-	(*MemoryStatus)(nil),          // 3: queratoredge.v1.MemoryStatus
-	(*ConnectionStatus)(nil),      // 4: queratoredge.v1.ConnectionStatus
-	(*ClockStatus)(nil),           // 5: queratoredge.v1.ClockStatus
-	(*StorageStatus)(nil),         // 6: queratoredge.v1.StorageStatus
-	(*QueueStatus)(nil),           // 7: queratoredge.v1.QueueStatus
-	(*PartitionStatus)(nil),       // 8: queratoredge.v1.PartitionStatus
-	(*Ledger)(nil),                // 9: queratoredge.v1.Ledger
-	(*Usage)(nil),                 // 10: queratoredge.v1.Usage
-	(*AgentAuditRequest)(nil),     // 11: queratoredge.v1.AgentAuditRequest
-	(*AgentAuditResponse)(nil),    // 12: queratoredge.v1.AgentAuditResponse
-	(*PartitionAudit)(nil),        // 13: queratoredge.v1.PartitionAudit
-	(*AgentBackupRequest)(nil),    // 14: queratoredge.v1.AgentBackupRequest
-	(*AgentRestoreResponse)(nil),  // 15: queratoredge.v1.AgentRestoreResponse
-	(*AgentAccessRequest)(nil),    // 16: queratoredge.v1.AgentAccessRequest
-	(*AgentAccessResponse)(nil),   // 17: queratoredge.v1.AgentAccessResponse
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*QueueInfo)(nil),             // 19: queratoredge.v1.QueueInfo
+	(*AccessStatus)(nil),          // 2: queratoredge.v1.AccessStatus
+	(*Problem)(nil),               // 3: queratoredge.v1.Problem
+	(*MemoryStatus)(nil),          // 4: queratoredge.v1.MemoryStatus
+	(*ConnectionStatus)(nil),      // 5: queratoredge.v1.ConnectionStatus
+	(*ClockStatus)(nil),           // 6: queratoredge.v1.ClockStatus
+	(*StorageStatus)(nil),         // 7: queratoredge.v1.StorageStatus
+	(*QueueStatus)(nil),           // 8: queratoredge.v1.QueueStatus
+	(*PartitionStatus)(nil),       // 9: queratoredge.v1.PartitionStatus
+	(*Ledger)(nil),                // 10: queratoredge.v1.Ledger
+	(*Usage)(nil),                 // 11: queratoredge.v1.Usage
+	(*AgentAuditRequest)(nil),     // 12: queratoredge.v1.AgentAuditRequest
+	(*AgentAuditResponse)(nil),    // 13: queratoredge.v1.AgentAuditResponse
+	(*PartitionAudit)(nil),        // 14: queratoredge.v1.PartitionAudit
+	(*AgentBackupRequest)(nil),    // 15: queratoredge.v1.AgentBackupRequest
+	(*AgentRestoreResponse)(nil),  // 16: queratoredge.v1.AgentRestoreResponse
+	(*AgentAccessRequest)(nil),    // 17: queratoredge.v1.AgentAccessRequest
+	(*AgentAccessResponse)(nil),   // 18: queratoredge.v1.AgentAccessResponse
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*QueueInfo)(nil),             // 20: queratoredge.v1.QueueInfo
 }
 var file_agent_pb_agent_proto_depIdxs = []int32{
-	18, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
-	3,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
-	4,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
-	5,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
-	6,  // 4: queratoredge.v1.AgentStatusResponse.storages:type_name -> queratoredge.v1.StorageStatus
-	7,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
-	9,  // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
-	2,  // 7: queratoredge.v1.AgentStatusResponse.problems:type_name -> queratoredge.v1.Problem
-	18, // 8: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
-	19, // 9: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
-	8,  // 10: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
-	9,  // 11: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
-	10, // 12: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
-	13, // 13: queratoredge.v1.AgentAuditResponse.partitions:type_name -> queratoredge.v1.PartitionAudit
-	9,  // 14: queratoredge.v1.PartitionAudit.ledger:type_name -> queratoredge.v1.Ledger
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	19, // 0: queratoredge.v1.AgentStatusResponse.startedAt:type_name -> google.protobuf.Timestamp
+	4,  // 1: queratoredge.v1.AgentStatusResponse.memory:type_name -> queratoredge.v1.MemoryStatus
+	5,  // 2: queratoredge.v1.AgentStatusResponse.connections:type_name -> queratoredge.v1.ConnectionStatus
+	6,  // 3: queratoredge.v1.AgentStatusResponse.clock:type_name -> queratoredge.v1.ClockStatus
+	7,  // 4: queratoredge.v1.AgentStatusResponse.storages:type_name -> queratoredge.v1.StorageStatus
+	8,  // 5: queratoredge.v1.AgentStatusResponse.queues:type_name -> queratoredge.v1.QueueStatus
+	10, // 6: queratoredge.v1.AgentStatusResponse.ledger:type_name -> queratoredge.v1.Ledger
+	3,  // 7: queratoredge.v1.AgentStatusResponse.problems:type_name -> queratoredge.v1.Problem
+	2,  // 8: queratoredge.v1.AgentStatusResponse.access:type_name -> queratoredge.v1.AccessStatus
+	19, // 9: queratoredge.v1.ClockStatus.now:type_name -> google.protobuf.Timestamp
+	20, // 10: queratoredge.v1.QueueStatus.info:type_name -> queratoredge.v1.QueueInfo
+	9,  // 11: queratoredge.v1.QueueStatus.partitions:type_name -> queratoredge.v1.PartitionStatus
+	10, // 12: queratoredge.v1.PartitionStatus.ledger:type_name -> queratoredge.v1.Ledger
+	11, // 13: queratoredge.v1.PartitionStatus.usage:type_name -> queratoredge.v1.Usage
+	14, // 14: queratoredge.v1.AgentAuditResponse.partitions:type_name -> queratoredge.v1.PartitionAudit
+	10, // 15: queratoredge.v1.PartitionAudit.ledger:type_name -> queratoredge.v1.Ledger
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_agent_pb_agent_proto_init() }
@@ -1852,14 +1948,14 @@ func file_agent_pb_agent_proto_init() {
 		return
 	}
 	file_agent_pb_queues_proto_init()
-	file_agent_pb_agent_proto_msgTypes[14].OneofWrappers = []any{}
+	file_agent_pb_agent_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_pb_agent_proto_rawDesc), len(file_agent_pb_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -81,6 +81,12 @@ func statusTable(t *columns, now, before *sample) {
 	if now.uplink != nil && now.uplink.State != "off" {
 		t.row("uplink", uplinkText(now.uplink))
 	}
+	if access := accessText(&s.Access); access != "" {
+		t.row("access", access)
+	}
+	if lost := all.PartitionStatus.Ledger.Quarantined; lost > 0 {
+		t.row("damage", fmt.Sprintf("%d items were in damaged files; querator doctor says where these are", lost))
+	}
 	if all.known {
 		t.row("rates", fmt.Sprintf("%s items in and %s completed a second, %s/s written", rateText(all.in, true), rateText(all.done, true), bytesText(int64(all.written))))
 	}
@@ -99,6 +105,15 @@ func statusTable(t *columns, now, before *sample) {
 	for i := range list {
 		queueRow(t, &list[i])
 	}
+}
+
+// accessText says what the access rules do, "" if there are none and nobody was refused anything.
+func accessText(a *client.AccessStatus) string {
+	if a.Rules == 0 && a.RefusedProduce+a.RefusedConsume+a.RefusedRead+a.RefusedAdmin == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d rule(s); refused %d produce, %d consume, %d read, %d admin", a.Rules,
+		a.RefusedProduce, a.RefusedConsume, a.RefusedRead, a.RefusedAdmin)
 }
 
 func queueRow(t *columns, s *queueSum) {

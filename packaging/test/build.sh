@@ -4,14 +4,14 @@
 #
 #   packaging/test/build.sh [ARCH...]     which packages are built twice; amd64 without arguments
 . "$(dirname "$0")/lib.sh"
-needs go dpkg-deb lintian man systemd-analyze qemu-arm-static
+needs go make dpkg-deb lintian man systemd-analyze qemu-arm-static
 arches=("${@:-amd64}")
 # COLD=1: nothing that was compiled before is used the second time.
 caches=$(go env GOCACHE)
 if [[ ${COLD:-} == 1 ]]; then caches=$scratch/gocache; fi
 
 cd "$top"
-packaging/build.sh "${arches[@]}"
+make -s deb ARCHES="${arches[*]}"
 passed "packages built: ${arches[*]}"
 # The second time from a clone elsewhere.
 git clone -q --no-hardlinks "$top" "$scratch/elsewhere"
