@@ -5,5 +5,6 @@ cd "$(dirname "$0")/../.."
 packaging/test/install.sh
 packaging/test/build.sh amd64 arm64 armhf
 packaging/test/container.sh
+packaging/test/handbook.sh
 packaging/test/foreign.sh arm64
 packaging/test/foreign.sh armhf

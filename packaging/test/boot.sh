@@ -4,9 +4,11 @@ needs debootstrap systemd-nspawn nsenter pgrep
 arch=$(dpkg --print-architecture)
 nspawn= leader= # the container and its first process, if one runs
 
+native_tree() { tree "$arch" systemd,systemd-sysv,dbus,curl,init-system-helpers,ca-certificates,procps; }
+
 # native_layer NAME makes a Debian of this architecture that can be written, and says where in $root.
 native_layer() {
-  tree "$arch" systemd,systemd-sysv,dbus,curl,init-system-helpers,ca-certificates,procps
+  native_tree
   layer "$1" "$arch"
 }
 

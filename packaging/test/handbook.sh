@@ -145,6 +145,7 @@ signing_home() {
 
 # image makes a Debian that is not booted, beside the work tree.
 image() {
+  [[ ! -e $top/image ]] || fail "$top/image is in the way"
   local booted=$root
   layer image "$arch"
   image=$root root=$booted

@@ -67,12 +67,16 @@ emulated() {
 
 # tree ARCH PACKAGES makes $cache/ARCH, a small Debian, once.
 tree() {
-  local arch=$1 packages=$2
+  local arch=$1 packages=$2 try
   if [[ ! -e $cache/$arch.done ]]; then
     rm -rf --one-file-system "${cache:?}/$arch"
     mkdir -p "$cache"
-    debootstrap --arch="$arch" --variant=minbase --include="$packages" "$suite" "$cache/$arch" >"$scratch/debootstrap.log" 2>&1 ||
-      { tail -n 20 "$scratch/debootstrap.log" >&2; fail "debootstrap of $arch"; }
+    # A second time if the network fails: what has been fetched is there.
+    for try in 1 2 3; do
+      debootstrap --arch="$arch" --variant=minbase --include="$packages" "$suite" "$cache/$arch" >"$scratch/debootstrap.log" 2>&1 && break
+      ((try < 3)) || { tail -n 20 "$scratch/debootstrap.log" >&2; fail "debootstrap of $arch; does this machine reach a mirror of Debian?"; }
+      sleep $((10 * try))
+    done
     touch "$cache/$arch.done"
     passed "debootstrap of $arch"
   fi
@@ -81,9 +85,12 @@ tree() {
 # layer NAME ARCH mounts a copy of a tree that can be written, and says where in $root.
 layer() {
   mkdir -p "$scratch/$1/upper" "$scratch/$1/work" "$scratch/$1/root"
-  mount -t overlay -o "lowerdir=$cache/$2,upperdir=$scratch/$1/upper,workdir=$scratch/$1/work" overlay "$scratch/$1/root"
-  at_end "umount -l '$scratch/$1/root'"
   root=$scratch/$1/root
+  if mount -t overlay -o "lowerdir=$cache/$2,upperdir=$scratch/$1/upper,workdir=$scratch/$1/work" overlay "$root" 2>/dev/null; then
+    at_end "umount -l '$root'"
+  else
+    cp -a "$cache/$2/." "$root/" # An overlay does not go on top of another one, as in some containers.
+  fi
 }
 
 # newest ARCH prints the package that was built last.
