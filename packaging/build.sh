@@ -7,6 +7,7 @@
 #   VERSION=1.2.3            the version; without it that of the git tag, or 0~git with the date of the commit
 #   SOURCE_DATE_EPOCH=...    the time in all files; without it that of the commit
 #   DIST=dir                 where the packages go; dist
+#   LEVEL=9                  how hard xz tries; 1 is quick, for trying things out
 set -euo pipefail
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
@@ -100,11 +101,11 @@ package() {
     packaging/debian/control >"$root/DEBIAN/control"
   put 644 packaging/debian/conffiles "$root/DEBIAN/conffiles"
   for script in postinst prerm postrm; do put 755 "packaging/debian/$script" "$root/DEBIAN/$script"; done
-  (cd "$root" && find . -path ./DEBIAN -prune -o -type f -print | sed 's,^\./,,' | sort | xargs md5sum) >"$work/md5sums"
-  put 644 "$work/md5sums" "$root/DEBIAN/md5sums"
+  (cd "$root" && find . -path ./DEBIAN -prune -o -type f -print | sed 's,^\./,,' | sort | xargs md5sum) >"$work/md5sums.$arch"
+  put 644 "$work/md5sums.$arch" "$root/DEBIAN/md5sums"
   find "$root" -print0 | xargs -0 touch --no-dereference --date="@$SOURCE_DATE_EPOCH"
   # One thread: the number of cores would show in the bytes.
-  dpkg-deb --root-owner-group -Zxz -z9 --threads-max=1 --build "$root" "$deb" >/dev/null
+  dpkg-deb --root-owner-group -Zxz -z"${LEVEL:-9}" --threads-max=1 --build "$root" "$deb" >/dev/null
   printf '%-46s %s bytes\n' "$deb" "$(stat -c %s "$deb")"
 }
 
@@ -113,4 +114,10 @@ mkdir -p "$work/bin"
 arches=("$@")
 if ((${#arches[@]} == 0)); then arches=(amd64 arm64 armhf); fi
 common
-for arch in "${arches[@]}"; do package "$arch"; done
+# At the same time: most of it is one thread of xz.
+running=()
+for arch in "${arches[@]}"; do
+  package "$arch" &
+  running+=($!)
+done
+for one in "${running[@]}"; do wait "$one"; done

@@ -41,6 +41,10 @@ func places(cfg *config.Config) []place {
 func (x *examination) checkPlace(ctx context.Context, p place) {
 	there := device.Existing(p.dir)
 	f, err := device.FileSystemOf(there)
+	if errors.Is(err, fs.ErrPermission) {
+		x.note(p.check, Unknown, "run it as root or as the agent's user", "%v", err)
+		return
+	}
 	if err != nil {
 		x.note(p.check, Failing, "make the directory, or choose another with data-dir or storage-dir", "%v", err)
 		return
