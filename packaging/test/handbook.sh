@@ -224,13 +224,16 @@ drain() {
 # damage writes over a piece of the file that holds the items.
 damage() {
   local file
-  as worker sh -c 'seq -f "%0200.0f" 3000 | querator produce readings --lines' >/dev/null
+  # What cannot be compressed, so that it fills the file.
+  as worker sh -c 'head -c 300000 /dev/urandom | base64 | querator produce readings --lines' >/dev/null 2>&1
   inside systemctl stop querator.socket querator.service
-  file=$(ls -S "$root"/var/lib/querator/partitions/readings-*/0*/*.vlog | head -n 1)
-  head -c 500 /dev/urandom | dd of="$file" bs=1 seek=3000 conv=notrunc status=none
+  file=$(du "$root"/var/lib/querator/partitions/readings-[0-9]*/0*/*.vlog | sort -rn | head -n 1 | cut -f 2)
+  head -c 500 /dev/urandom | dd of="$file" bs=1 seek=20000 conv=notrunc status=none
   inside systemctl start querator.socket querator.service
   until_true 60 "the start" is_active
-  until_true 60 "the queue" as worker querator stats readings
+  # It shows when the items are read.
+  as worker sh -c 'querator lease readings --timeout 1m' >/dev/null
+  until_true 60 "that the segment is set aside" inside sh -c 'ls -d /var/lib/querator/partitions/*/quarantine/*'
 }
 
 native_layer machine
