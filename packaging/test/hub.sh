@@ -49,8 +49,8 @@ hub_up() {
 
 hub_down() {
   if [[ -n ${hub:-} ]]; then
-    kill -KILL "$hub" 2>/dev/null
-    wait "$hub" 2>/dev/null
+    kill -KILL "$hub" 2>/dev/null || true
+    wait "$hub" 2>/dev/null || true
   fi
   hub=
   return 0
