@@ -7,7 +7,7 @@ KILLS   ?= 1000
 CUTS    ?= 2000
 MEMORY  ?= 3m
 
-.PHONY: help check test race 386 emulated lint bench compare compare-full growth build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk generate clean
+.PHONY: help check test race 386 emulated lint bench compare compare-full growth build fuzz crash powercut memory uplink-test uplink-chaos deb repo package-test disk soak generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ package-test: ## all tests of the packages, in a container and under emulation; 
 
 powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each; as root, with FUSE
 	QUERATOR_CUTS=$(CUTS) $(GO) test -count=1 -timeout 10h -v -run 'TestPowerCut$$' ./agent/crashtest
+
+soak: ## all faults at once, for SOAK (default 30m): power cuts, kills, failing calls, a full disk; takes root and FUSE
+	SOAK=$${SOAK:-30m} .ci/run soak
 
 disk: ## an agent on a small ext4 that others fill, for DISK (default 10m); takes root
 	DISK=$${DISK:-10m} .ci/run disk
