@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
@@ -50,15 +51,35 @@ func (c *call) readSized(n, limit int64) ([]byte, error) {
 		return nil, c.refuse(limit, tooLarge(limit))
 	}
 	if n > smallBody {
-		// It is reserved as it arrives: who only says that he will send much
-		// keeps nobody out.
-		return c.readSteps(smallBody, n, limit)
+		return c.readLarge(n, limit)
 	}
 	if err := c.reserve(n, n); err != nil {
 		return nil, c.refuse(limit, err)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(c.r.Body, body); err != nil {
+		return nil, badRead(err)
+	}
+	return body, nil
+}
+
+// readLarge reads a body of n bytes, more than smallBody. Room for the whole of
+// it is reserved when its beginning is there: who only says that he will send
+// much keeps nobody out.
+func (c *call) readLarge(n, limit int64) ([]byte, error) {
+	if err := c.h.budget.fits(n); err != nil {
+		return nil, c.refuse(limit, err)
+	}
+	var begin [firstRead]byte
+	if _, err := io.ReadFull(c.r.Body, begin[:]); err != nil {
+		return nil, badRead(err)
+	}
+	if err := c.await(n); err != nil {
+		return nil, c.refuse(limit, err)
+	}
+	c.boundBody() // From now on.
+	body := make([]byte, n)
+	if _, err := io.ReadFull(c.r.Body, body[copy(body, begin[:]):]); err != nil {
 		return nil, badRead(err)
 	}
 	return body, nil
@@ -112,23 +133,47 @@ func (c *call) refuse(limit int64, err error) error {
 	return err
 }
 
-// reserve takes n more bytes of the budget for the call, whose body has whole
-// bytes as far as is known.
-func (c *call) reserve(n, whole int64) error {
-	if err := c.h.budget.Reserve(n, whole); err != nil {
+// roomWait is how long a large request waits for room before it is refused. It
+// holds nothing meanwhile: what the client sends lies in the client's own buffer.
+const roomWait = 5 * time.Second
+
+// await takes n bytes of the budget for a large request, which waits for its turn.
+// The error is of kind queue.ErrOverloaded.
+func (c *call) await(n int64) error {
+	if err := c.h.budget.fits(n); err != nil {
 		return err
+	}
+	user := uint64(math.MaxUint64) // Nobody knows who.
+	if c.peer != nil {
+		user = uint64(c.peer.UID)
+	}
+	return c.h.budget.line.wait(user, min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
+}
+
+// reserve takes n more bytes of the budget for the call, whose body has whole
+// bytes as far as is known. It does not wait.
+func (c *call) reserve(n, whole int64) error {
+	_, err := c.takeRoom(n, whole)
+	return err
+}
+
+// takeRoom is reserve, and says whether it was the budget that was full. The
+// goroutine of another call may call it while this one waits.
+func (c *call) takeRoom(n, whole int64) (full bool, err error) {
+	if err := c.h.budget.Reserve(n, whole); err != nil {
+		return true, err
 	}
 	small := whole <= smallBody
 	free := c.h.budget.limitOf(whole) - c.h.budget.InFlight() + n
 	if err := c.h.guard.Reserve(c.peer, n, free, small); err != nil {
-		c.h.budget.Release(n)
-		return err
+		c.h.budget.undo(n)
+		return false, err
 	}
 	if small {
 		c.small += n
 	}
 	c.reserved += n
-	return nil
+	return false, nil
 }
 
 // take counts n bytes of a reply that is about to be written.
@@ -140,10 +185,10 @@ func (c *call) take(n int64) {
 
 // release gives back what the call has reserved so far.
 func (c *call) release() {
-	if c.reserved > 0 {
-		c.h.budget.Release(c.reserved)
-		c.h.guard.ReleaseBytes(c.peer, c.small, c.reserved-c.small)
+	if n := c.reserved; n > 0 {
+		c.h.guard.ReleaseBytes(c.peer, c.small, n-c.small) // First: who waits looks at both.
 		c.reserved, c.small = 0, 0
+		c.h.budget.Release(n)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 type Budget struct {
 	limit int64
 	used  atomic.Int64
+	line  line // of large requests
 }
 
 // NewBudget returns a budget of limit bytes.
@@ -40,14 +41,13 @@ func (b *Budget) limitOf(whole int64) int64 {
 
 // Reserve takes n bytes of the budget for a body of whole bytes, or returns an
 // error of kind queue.ErrOverloaded. It does not wait: a client that comes again
-// later costs nothing, one that waits here with half a body does.
+// later costs nothing, one that waits here with half a body does. Large requests
+// wait before they are read (call.await).
 func (b *Budget) Reserve(n, whole int64) error {
-	limit := b.limitOf(whole)
-	if whole > limit {
-		return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
-			"the request is too large for this agent: %d bytes, and at most %d may be in flight;"+
-				" raise memory-limit or send smaller parts", whole, limit)}
+	if err := b.fits(whole); err != nil {
+		return err
 	}
+	limit := b.limitOf(whole)
 	for {
 		used := b.used.Load()
 		if used+n > limit {
@@ -60,13 +60,31 @@ func (b *Budget) Reserve(n, whole int64) error {
 	}
 }
 
+// fits returns an error if a body of whole bytes never finds room.
+func (b *Budget) fits(whole int64) error {
+	limit := b.limitOf(whole)
+	if whole <= limit {
+		return nil
+	}
+	return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
+		"the request is too large for this agent: %d bytes, and at most %d may be in flight;"+
+			" raise memory-limit or send smaller parts", whole, limit)}
+}
+
 // Take takes n bytes whether there is room or not. It is for replies: what they
 // answer has been done, so they cannot be refused any more, but they keep
 // further requests out until they are written.
 func (b *Budget) Take(n int64) { b.used.Add(n) }
 
-// Release gives n bytes back.
+// Release gives n bytes back, to those who wait for them if there are any.
 func (b *Budget) Release(n int64) {
+	b.undo(n)
+	b.line.serve()
+}
+
+// undo gives n bytes back that were reserved a moment ago, which nobody can have
+// missed who waits.
+func (b *Budget) undo(n int64) {
 	if b.used.Add(-n) < 0 {
 		panic(fmt.Sprintf("BUG: %d bytes released that were not reserved", n))
 	}

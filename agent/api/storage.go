@@ -20,7 +20,7 @@ const (
 	listPageBytes = 512 << 10
 	// listReserve is what a list takes of the budget while it is written: a page
 	// and its encoded form.
-	listReserve = 4 << 20
+	listReserve = 1 << 20
 )
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
@@ -39,7 +39,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 		return err
 	}
 	size := min(listReserve, c.h.budget.Limit()/4)
-	if err := c.reserve(size, size); err != nil {
+	if err := c.await(size); err != nil {
 		return err
 	}
 	l, err := c.startList(1)
