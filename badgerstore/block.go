@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -114,6 +115,9 @@ const (
 	packerKeep = 1 << 20
 )
 
+// blockFrame bounds what a block has beside its body.
+const blockFrame = 2 + 6*binary.MaxVarintLen64 + checksumSize
+
 // packer holds the buffers that packing blocks needs, for reuse; each is at
 // most 1 MiB between calls. The zero value is ready; it belongs to one goroutine
 // at a time.
@@ -166,7 +170,11 @@ func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *pack
 		panic(fmt.Sprintf("BUG: a block of %d items; splitBlocks gives 1 to %d", len(items), blockItemsMax))
 	}
 	raw := appendFacts(scratch.raw[:0], items, at)
-	facts := len(raw)
+	facts, payloads := len(raw), 0
+	for i := range items {
+		payloads += len(items[i].Payload)
+	}
+	raw = slices.Grow(raw, payloads)
 	for i := range items {
 		raw = append(raw, items[i].Payload...)
 	}
@@ -176,6 +184,7 @@ func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *pack
 		codec |= flagUntrusted
 	}
 	start := len(dst)
+	dst = slices.Grow(dst, len(body)+blockFrame)
 	dst = append(dst, kindBlock|blockVersion, codec)
 	dst = binary.AppendUvarint(dst, uint64(len(items)))
 	dst = binary.AppendUvarint(dst, items[0].Seq())

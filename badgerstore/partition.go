@@ -67,18 +67,38 @@ func (p *partition) Commit(c *queue.Commit) error {
 		}
 	}
 	t := p.tail.writer
-	entries := p.encode(t, c)
-	if err := t.write(entries); err != nil {
+	if err := p.write(t, c); err != nil {
 		return p.fail(err)
 	}
-	t.commits++
-	p.account(t, c, entries)
 	if c.Sync {
 		if err := t.sync(); err != nil {
 			return p.fail(err)
 		}
 	}
 	p.prepareNext()
+	return nil
+}
+
+// largeCommit is from how many bytes of payloads on commits are written one at a
+// time, whatever their partitions: each takes several times as much memory.
+const largeCommit = 1 << 20
+
+// write writes the entries of a commit.
+func (p *partition) write(t *tail, c *queue.Commit) error {
+	size := 0
+	for i := range c.Items {
+		size += len(c.Items[i].Payload)
+	}
+	if size >= largeCommit {
+		p.storage.large.Lock()
+		defer p.storage.large.Unlock()
+	}
+	entries := p.encode(t, c)
+	if err := t.write(entries); err != nil {
+		return err
+	}
+	t.commits++
+	p.account(t, c, entries)
 	return nil
 }
 

@@ -119,6 +119,9 @@ func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, erro
 		first += uint64(len(items))
 	}
 	if err == nil {
+		if len(items) == 1 && items[0].Size() > blockRawMax {
+			return &b, nil // It is not kept: nothing else is in it.
+		}
 		*keep = b
 		return keep, nil
 	}

@@ -29,6 +29,7 @@ type Storage struct {
 	plenty  atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
 	started time.Time
 
+	large   sync.Mutex   // held while a large commit is written
 	writing atomic.Int64 // bytes of memory of the segments that are open for writing
 }
 

@@ -23,7 +23,7 @@ func (p *partition) importItems(items []Item) ([]Item, error) {
 			leased++
 		}
 	}
-	if leased > 0 && len(p.st.Leases)+leased > p.limits.MaxLeased {
+	if leased > 0 && leased > p.leasesLeft() {
 		return nil, &Error{Kind: ErrFull, Op: "import", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg: "too many leased items; complete some first", Hint: "raise max-leased in the configuration"}
 	}

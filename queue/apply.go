@@ -58,7 +58,7 @@ func (g *group) produce(r *request) error {
 		return g.full
 	}
 	now := time.Unix(0, g.now.Wall).UTC()
-	if n := g.scheduledIn(r, now); n > 0 && len(p.st.Scheduled)+n > p.limits.MaxScheduled {
+	if n := g.scheduledIn(r, now); n > 0 && n > p.scheduledLeft() {
 		return &Error{Kind: ErrFull, Op: "produce", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg:  "too many scheduled items; try again when some are due",
 			Hint: "raise max-scheduled in the configuration"}
@@ -202,7 +202,7 @@ func (g *group) retry(r *request) error {
 			later++
 		}
 	}
-	if later > 0 && len(p.st.Scheduled)+later > p.limits.MaxScheduled {
+	if later > 0 && later > p.scheduledLeft() {
 		return &Error{Kind: ErrFull, Op: "retry", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg: "too many scheduled items; try again when some are due"}
 	}

@@ -11,7 +11,7 @@ import (
 // nothing waits (on).
 func (g *group) deal() {
 	p := g.p
-	p.blocked = false
+	p.blocked = p.isCrowded()
 	var list []*waiter
 	if n := g.servable(); n > 0 {
 		list = p.core.waiters.claim(n)
@@ -93,7 +93,7 @@ func (g *group) servable() int {
 	if g.opts.paused {
 		return 0
 	}
-	return int(min(g.p.st.Totals.Ready, int64(g.p.limits.MaxLeased-len(g.p.st.Leases))))
+	return int(min(g.p.st.Totals.Ready, int64(g.p.leasesLeft())))
 }
 
 // peekReady returns the first ready item; nil when there is none at hand. The

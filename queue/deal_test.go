@@ -200,3 +200,62 @@ func TestDeliveryIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Leases of all queues share memory: when one has it all, every other may still
+// lease a few, and gets more as soon as some are completed.
+func TestLeasesShareMemory(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.limits.StateBytes = 50 * 200
+		w.restart()
+		a, b := w.create("a"), w.create("b")
+		for _, q := range []*queue.Queue{a, b} {
+			for i := range 100 {
+				w.produce(q, fmt.Sprint(i))
+			}
+		}
+		many := w.tryLease(a, 100, time.Second)
+		if len(many) != 50 {
+			t.Fatalf("%d items were leased, there is room for 50", len(many))
+		}
+		few := len(w.tryLease(b, 100, time.Second))
+		if few < 1 || few > 20 {
+			t.Fatalf("%d items were leased although there is no room", few)
+		}
+		if n := len(w.tryLease(b, 100, time.Second)); n != 0 {
+			t.Fatalf("%d more items were leased although there is no room", n)
+		}
+		time.AfterFunc(time.Second, func() { w.complete(a, many...) })
+		begin := time.Now()
+		if n := len(w.tryLease(b, 100, time.Minute)); n == 0 || time.Since(begin) > 1100*time.Millisecond {
+			t.Fatalf("%d items were leased after %s; there was room after a second", n, time.Since(begin))
+		}
+		_, err := w.use(a, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Scheduled items share it too, and more are refused.
+func TestScheduledItemsShareMemory(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.limits.StateBytes = 50 * 120
+		w.restart()
+		a, b := w.create("a"), w.create("b")
+		schedule := func(q *queue.Queue, n int) error {
+			items := make([]queue.Item, n)
+			for i := range items {
+				items[i] = queue.Item{Payload: []byte("x"), EnqueueAt: w.clock.Now().Add(time.Hour)}
+			}
+			return q.Produce(w.ctx(), &queue.ProduceRequest{RequestTimeout: time.Minute, Items: items})
+		}
+		if err := schedule(a, 50); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, schedule(a, 1), queue.ErrFull, "too many scheduled items; try again when some are due")
+		if err := schedule(b, 16); err != nil {
+			t.Errorf("a few of another queue were refused: %v", err)
+		}
+		wantErr(t, schedule(b, 1), queue.ErrFull, "too many scheduled items; try again when some are due")
+	})
+}

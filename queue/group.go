@@ -41,7 +41,7 @@ func (p *partition) group(reqs []*request) {
 	g := p.newGroup(reqs)
 	err := g.collectDuty()
 	if err == nil && len(reqs) == 0 && g.duty.isEmpty() && !(p.servable() && p.core.waiters.size() > 0) {
-		p.blocked = false
+		p.blocked = p.isCrowded() && p.core.waiters.size() > 0
 		return
 	}
 	if err == nil {

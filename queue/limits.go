@@ -17,9 +17,13 @@ type Limits struct {
 	// together; further ones get ErrOverloaded.
 	MaxWaiting int // 10000
 	// MaxLeased and MaxScheduled bound the leases out and the scheduled items
-	// of one partition; they cost memory (about 150 bytes each).
+	// of one partition; they cost memory (200 and 120 bytes).
 	MaxLeased    int // 20000
 	MaxScheduled int // 100000
+	// StateBytes bounds the memory that these take, all partitions together; then
+	// leases wait, and what would be scheduled gets ErrFull. Each partition may have
+	// a few of them in any case. 0 is no bound.
+	StateBytes int64 // 0
 	// ReadAhead bounds the bytes of ready items that a partition holds in
 	// memory ahead of the leases.
 	ReadAhead int64 // 1 MiB

@@ -280,7 +280,7 @@ func (p *partition) markRedrive(n int, dest Tag, settled chan error) (marked int
 		return 0, p.giveUp(err)
 	}
 	err = p.alone(0, 0, func(g *group) error {
-		for marked < n && p.ahead.len() > 0 && len(p.st.Leases) < p.limits.MaxLeased {
+		for marked < n && p.ahead.len() > 0 && p.leasesLeft() > 0 {
 			l := p.newLease(p.ahead.take())
 			g.unready(&l)
 			g.markMoving(l, LeaseMoving, tagCode(dest))

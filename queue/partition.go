@@ -53,6 +53,7 @@ type partition struct {
 	inbox   *inbox
 	probes  chan chan<- *partition // whoever asks whether the loop comes round
 	deliver *budget                // items that were leased and are not released; its limit may be 0
+	crowd   *budget                // memory of leases and scheduled items; its limit may be 0
 	seats   *seats
 
 	// Written by the loop, read by anybody, to choose a partition.
@@ -85,7 +86,8 @@ type partition struct {
 	fullUntil int64     // boot time until which moves to the tail wait, since the disk is full
 	more      bool      // work was left over; look again at once
 	starved   bool      // somebody waits for room on the disk
-	blocked   bool      // somebody waits, but what is delivered must be released first
+	blocked   bool      // somebody waits, but what is delivered must be released first, or what others hold
+	charged   int64     // of crowd.used
 	marks     uint64
 	payload   int64 // bytes of payloads that came in since the store was opened
 	lastUsed  int64
@@ -427,6 +429,7 @@ func (p *partition) publish() {
 	p.ready.Store(p.st.Totals.Ready)
 	p.heldItems.Store(p.st.Held())
 	p.heldBytes.Store(p.st.Totals.Bytes)
+	p.chargeState(p.stateMemory())
 	if p.servable() && !p.blocked && p.core.waiters.size() > 0 {
 		p.inbox.poke()
 	}
@@ -434,7 +437,7 @@ func (p *partition) publish() {
 
 // servable reports whether leases can be given now.
 func (p *partition) servable() bool {
-	return p.st.Totals.Ready > 0 && len(p.st.Leases) < p.limits.MaxLeased &&
+	return p.st.Totals.Ready > 0 && p.leasesLeft() > 0 &&
 		p.failed.Load() == nil && !p.core.options.Load().paused
 }
 
@@ -474,6 +477,7 @@ func (p *partition) shut() {
 	p.shutEvents() // Before the read-ahead goes, since the cursor is where it begins.
 	p.ready.Store(0)
 	p.ahead.drop(0)
+	p.chargeState(0)
 	if err := p.ps.Close(); err != nil && p.failed.Load() == nil {
 		p.report(err)
 	}

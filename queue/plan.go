@@ -141,7 +141,7 @@ func (g *group) wanted() int {
 			n += r.lease.batch
 		}
 	}
-	return max(0, min(n, p.limits.MaxLeased-len(p.st.Leases)))
+	return max(0, min(n, p.leasesLeft()))
 }
 
 // leaseBytes bounds the bytes that are read for leases beyond the read-ahead.

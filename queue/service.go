@@ -63,6 +63,7 @@ type Service struct {
 	ahead   budget
 	deliver budget
 	seats   seats
+	crowd   budget
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
 	gate    gate
@@ -103,6 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.ahead.limit = s.limits.ReadAheadTotal
 	s.deliver.limit = s.limits.DeliverBytes
 	s.seats.limit = s.limits.MaxOpen
+	s.crowd.limit = s.limits.StateBytes
 	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag, gate: &s.gate}
 	defs, err := cfg.Meta.Load(ctx)
 	if err != nil {

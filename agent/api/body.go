@@ -77,6 +77,7 @@ func (c *call) readLarge(n, limit int64) ([]byte, error) {
 	if err := c.await(n); err != nil {
 		return nil, c.refuse(limit, err)
 	}
+	c.h.budget.spend(n)
 	c.boundBody() // From now on.
 	body := make([]byte, n)
 	if _, err := io.ReadFull(c.r.Body, body[copy(body, begin[:]):]); err != nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -13,7 +14,8 @@ import (
 type Budget struct {
 	limit int64
 	used  atomic.Int64
-	line  line // of large requests
+	line  line         // of large requests
+	spent atomic.Int64 // bytes of huge bodies since the last collection
 }
 
 // NewBudget returns a budget of limit bytes.
@@ -69,6 +71,22 @@ func (b *Budget) fits(whole int64) error {
 	return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
 		"the request is too large for this agent: %d bytes, and at most %d may be in flight;"+
 			" raise memory-limit or send smaller parts", whole, limit)}
+}
+
+// hugeBody is from what size on bodies are garbage that the collector has to be
+// told of: it begins in time for what small ones leave behind, and would be far
+// beyond the memory limit before it is done when a few of 5 MB come at once.
+const hugeBody = 1 << 20
+
+// spend is called before n bytes are allocated for a body. It collects garbage
+// when as much as a quarter of the budget was allocated for huge ones since.
+func (b *Budget) spend(n int64) {
+	if n < hugeBody {
+		return
+	}
+	if sum := b.spent.Add(n); sum > b.limit/4 && b.spent.CompareAndSwap(sum, 0) {
+		runtime.GC()
+	}
 }
 
 // Take takes n bytes whether there is room or not. It is for replies: what they

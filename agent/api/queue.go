@@ -79,6 +79,7 @@ func queueLease(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
+	c.h.budget.spend(2 * int64(leaseSizeProtobuf("", res))) // The items were read.
 	c.write(http.StatusOK, out, encodeLease(out, req.QueueName, res))
 	return nil
 }
