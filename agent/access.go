@@ -19,7 +19,7 @@ func (a *Agent) newGuard(l *config.Loaded) error {
 		Rules:   rules,
 		Refused: a.logRefusal,
 		Shares: access.Shares{
-			Connections: limits.MaxConnections, UserConnections: limits.MaxUserConnections,
+			Connections: a.maxConns(), UserConnections: limits.MaxUserConnections,
 			WaitingLeases: limits.MaxWaitingLeases, UserWaitingLeases: limits.MaxUserWaitingLeases,
 			UserInFlightBytes: int64(limits.MaxUserInFlightBytes), UserRequests: limits.MaxUserRequests,
 			Holders: limits.MaxHolders,

@@ -79,6 +79,7 @@ func Run(ctx context.Context, o Options) error {
 		cfg: &cfg, version: o.Version, started: time.Now(), shutdown: cfg.Shutdown, settings: settingsOf(o.Config),
 	}
 	a.files.Store(&o.Config.Files)
+	a.memory = sharesOf(int64(cfg.MemoryLimit))
 	a.log = newLog(&cfg, o.Stderr, o.Console, o.Journal, &a.level)
 	var ln *listen.Listener
 	if o.Socket != nil {
@@ -91,7 +92,6 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.newGuard(o.Config); err != nil {
 		return err
 	}
-	a.memory = sharesOf(int64(cfg.MemoryLimit))
 	a.memory.apply()
 	stopStarting := starting(o.Systemd, a.log, cfg.DataDir)
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
@@ -122,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 
 // inherit takes the socket over that the service manager made.
 func (a *Agent) inherit(o *Options) (*listen.Listener, error) {
-	ln, err := listen.Inherit(o.Socket, a.cfg.Limits.MaxConnections)
+	ln, err := listen.Inherit(o.Socket, listen.Options{MaxConns: a.maxConns(), WideConns: a.memory.wide, WideBuffer: wideBuffer})
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener
 	}
 	ln, err = listen.Open(listen.Options{
 		Path: a.cfg.Socket.Path, Mode: a.cfg.Socket.Mode, Group: a.cfg.Socket.Group,
-		MaxConns: a.cfg.Limits.MaxConnections,
+		MaxConns: a.maxConns(), WideConns: a.memory.wide, WideBuffer: wideBuffer,
 	})
 	if err != nil {
 		return nil, errors.Join(err, a.stopEngine())
@@ -317,7 +317,7 @@ func engineLimits(cfg *config.Config, mem memoryShares) queue.Limits {
 		MaxLeased: cfg.Partition.MaxLeased, MaxScheduled: cfg.Partition.MaxScheduled,
 		ReadAhead: mem.ahead / 4, ReadAheadTotal: mem.ahead, MaxLeaseBytes: mem.deliver, DeliverBytes: mem.deliver,
 		MaxListBytes: mem.deliver, MaxOpen: mem.open,
-		GroupBytes: mem.group, LeaseSync: cfg.Partition.LeaseSync, IdleClose: cfg.Partition.IdleClose,
+		GroupBytes: mem.group, StateBytes: mem.state, LeaseSync: cfg.Partition.LeaseSync, IdleClose: cfg.Partition.IdleClose,
 		CommitDelay: cfg.Durability.CommitDelay,
 	}
 }

@@ -50,7 +50,7 @@ func (a *Agent) collectProcess(p *metrics.Page) {
 	p.Set(metrics.MemoryRuntime, float64(runtimeMemory()))
 	p.Set(metrics.MemoryAnonymous, float64(anonymous()))
 	p.Set(metrics.Connections, float64(a.conns.Load()))
-	p.Set(metrics.ConnectionsLimit, float64(a.cfg.Limits.MaxConnections))
+	p.Set(metrics.ConnectionsLimit, float64(a.maxConns()))
 	p.Set(metrics.ClockTrusted, truth(a.clock.Trusted()))
 	p.Set(metrics.ClockSynchronised, truth(device.Synchronised()))
 	p.Set(metrics.DeviceWritten, float64(deviceWritten()))

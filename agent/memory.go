@@ -7,41 +7,77 @@ import (
 )
 
 // memoryShares says how the memory limit is divided, in bytes unless it says
-// otherwise. The shares do not add up to the limit: a fifth of it is left for what
-// the collector does not count, which are sockets and page tables in the kernel,
-// pages of files that are being written, and fragmentation; and some is for what
-// is alive only for a moment.
+// otherwise. Each share bounds what it is for, whatever is asked of the agent; in
+// 64ths of the limit, at 64 MiB and 32 MiB:
+//
+//	stores       16   databases of the open partitions, sealed segments that are read
+//	in flight    16   bodies of requests and replies (max-in-flight-bytes)
+//	connections  16   buffers and goroutines, 16 KiB each: 1024 and 512 of them
+//	ahead         4   items that were read ahead of the leases
+//	deliver       4   leased items until their reply is written
+//	state         4   leases that are out and scheduled items
+//	buffers       2   what the kernel holds for the first connections
+//	commits       2   commits of several requests while they are written
+//
+// They add up to the limit. Hardly ever are all of them used up; what that leaves is
+// for the runtime, garbage, page tables and fragmentation. A commit or a lease with
+// a single item of more than a megabyte takes several times its size for a moment;
+// those are written one at a time (package badgerstore), and garbage is collected
+// before each (package api).
 type memoryShares struct {
 	limit int64
-	// heap is what the collector keeps the process within.
+	// heap is what the collector keeps the process within. A fifth of the limit is
+	// left for what it does not count.
 	heap int64
-	// stores is for the databases of all partition storages; three
-	// quarters of it are enough for the open partitions with the least that they
-	// need.
+	// stores is for the databases of all partition storages; three quarters of it
+	// are enough for the open partitions with the least that they need.
 	stores int64
 	open   int // partitions that are open for writing at a time
+	// inFlight is for bodies, unless the configuration says otherwise.
+	inFlight int64
+	// connections is for what a connection takes; each lease that waits has one.
+	connections    int64
+	maxConnections int
 	// ahead is for items that are read ahead of the leases, all partitions
 	// together.
 	ahead int64
 	// deliver is for leased items until their answer is written, and for an answer
 	// to a list.
 	deliver int64
-	// group is what one commit takes, if it is of several requests.
-	group int64
+	// state is for leases and scheduled items, all partitions together.
+	state int64
+	// buffers is for the send buffers of the first connections, which are large;
+	// those of all others are within connections.
+	buffers int64
+	wide    int // so many connections
+	// commits is for two commits at a time of several requests, each of group bytes.
+	commits, group int64
 }
 
 // sharesOf divides a memory limit.
 func sharesOf(limit int64) memoryShares {
+	part := func(n int64) int64 { return limit / 64 * n }
 	m := memoryShares{
-		limit: limit, heap: limit / 5 * 4, stores: limit / 4, ahead: limit / 16, deliver: limit / 16,
-		group: min(1<<20, limit/64),
+		limit: limit, heap: limit / 5 * 4,
+		stores: part(16), inFlight: part(16), connections: part(16), ahead: part(4), deliver: part(4), state: part(4),
+		buffers: part(2), commits: part(2),
 	}
+	m.group = min(1<<20, m.commits/2)
+	m.maxConnections = int(m.connections / connMemory)
+	m.wide = int(m.buffers / wideBuffer)
 	m.open = int(max(leastOpen, m.stores*3/4/badgerstore.TailMemory))
 	return m
 }
 
-// leastOpen is how many partitions can be open whatever the limit.
-const leastOpen = 4
+const (
+	// leastOpen is how many partitions can be open whatever the limit.
+	leastOpen = 4
+	// connMemory is what a connection takes with a request under way: a goroutine's
+	// stack, a buffer to read into, the head, and the least send buffer.
+	connMemory = 16 << 10
+	// wideBuffer is the send buffer of a connection that is one of the first.
+	wideBuffer = 128 << 10
+)
 
 // apply tells the collector. Below the limit the heap may be three times what is
 // alive: the collector then runs a third as often, which under load is a tenth of
@@ -50,3 +86,7 @@ func (m *memoryShares) apply() {
 	debug.SetMemoryLimit(m.heap)
 	debug.SetGCPercent(200)
 }
+
+// maxConns returns how many connections there may be by the configuration and by
+// the memory limit.
+func (a *Agent) maxConns() int { return min(a.cfg.Limits.MaxConnections, a.memory.maxConnections) }

@@ -25,7 +25,7 @@ func (a *Agent) problems(ctx context.Context) []api.Problem {
 		warn("memory", "raise memory-limit, or lower max-connections and max-in-flight-bytes",
 			"%s are used, memory-limit is %s", mebibytes(used), mebibytes(limit))
 	}
-	if open := a.conns.Load(); open >= int64(a.cfg.Limits.MaxConnections) {
+	if open := a.conns.Load(); open >= int64(a.maxConns()) {
 		warn("connections", "raise max-connections, or look for a client that does not close them",
 			"%d are open, and no more are accepted", open)
 	}

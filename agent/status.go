@@ -26,7 +26,7 @@ func (a *Agent) status(_ context.Context, s *pb.AgentStatusResponse) {
 	s.Memory = &pb.MemoryStatus{
 		LimitBytes: int64(a.cfg.MemoryLimit), UsedBytes: runtimeMemory(), AnonymousBytes: anonymous(),
 	}
-	s.Connections = &pb.ConnectionStatus{Open: int32(a.conns.Load()), Limit: int32(a.cfg.Limits.MaxConnections)}
+	s.Connections = &pb.ConnectionStatus{Open: int32(a.conns.Load()), Limit: int32(a.maxConns())}
 	s.Clock = &pb.ClockStatus{
 		Now: timestamppb.New(a.clock.Now()), Trusted: a.clock.Trusted(), Boot: a.clock.Boot(), Reason: a.trust.reason(),
 	}

@@ -16,9 +16,9 @@ func TestStatusShowsTheFloor(t *testing.T) {
 	cfg.QueueStorage.StorageDir = filepath.Join(dir, "queues")
 	cfg.PartitionStorages[0].StorageDir = filepath.Join(dir, "partitions")
 	cfg.Storage.MinFree, cfg.Storage.MinFreeInodes = 9*config.MiB, 17
-	a := &Agent{cfg: &cfg, clock: queue.SystemClock(nil)}
+	a := &Agent{cfg: &cfg, clock: queue.SystemClock(nil), memory: sharesOf(64 << 20)}
 	var err error
-	if a.stores, err = openStores(&cfg, sharesOf(64<<20), a.clock, a.storeEvents()); err != nil {
+	if a.stores, err = openStores(&cfg, a.memory, a.clock, a.storeEvents()); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

@@ -11,16 +11,17 @@ import (
 
 // Inherit takes over a socket that listens already, such as one of the service manager. Its path, mode and group
 // are the business of whoever made it, and Close leaves it there. The error is ErrPath. The file is closed; the
-// caller owns the Listener. maxConns is as in Options.
-func Inherit(file *os.File, maxConns int) (*Listener, error) {
+// caller owns the Listener. Of the options the bounds count.
+func Inherit(file *os.File, o Options) (*Listener, error) {
 	inner, err := inherit(file)
 	if err = errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}
-	if maxConns <= 0 {
-		maxConns = DefaultMaxConns
+	if o.MaxConns <= 0 {
+		o.MaxConns = DefaultMaxConns
 	}
-	return newListener(inner, nil, Options{Path: inner.Addr().String(), MaxConns: maxConns}), nil
+	o.Path = inner.Addr().String()
+	return newListener(inner, nil, o), nil
 }
 
 func inherit(file *os.File) (*net.UnixListener, error) {

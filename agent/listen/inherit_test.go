@@ -34,7 +34,7 @@ func TestInheritedSocketOutlivesTheListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := listen.Inherit(file, 10)
+	first, err := listen.Inherit(file, listen.Options{MaxConns: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestInheritedSocketOutlivesTheListener(t *testing.T) {
 	}
 	client.Close()
 
-	next, err := listen.Inherit(second, 10)
+	next, err := listen.Inherit(second, listen.Options{MaxConns: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestInheritRefuses(t *testing.T) {
 		"of the network tcp": tcpFile, "which was inherited, does not listen": connFile,
 		os.DevNull + ", which was inherited, does not listen": null,
 	} {
-		if _, err := listen.Inherit(file, 1); !errors.Is(err, listen.ErrPath) || !strings.Contains(err.Error(), want) {
+		if _, err := listen.Inherit(file, listen.Options{MaxConns: 1}); !errors.Is(err, listen.ErrPath) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 		if err := file.Close(); !errors.Is(err, os.ErrClosed) {

@@ -333,3 +333,48 @@ func TestPeerCred(t *testing.T) {
 		t.Error("a pipe has no peer credentials")
 	}
 }
+
+// The first connections get a large send buffer, the others the least there is; one that is closed leaves its
+// place to the next. What is larger than the buffer arrives all the same.
+func TestSendBuffersAreBounded(t *testing.T) {
+	path := filepath.Join(shortDir(t), "q.sock")
+	l := open(t, listen.Options{Path: path, WideConns: 1, WideBuffer: 64 << 10})
+	accept := func() (client, server net.Conn) {
+		client = dial(t, path)
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		return client, server
+	}
+	// fill returns how much a connection takes that nobody reads.
+	fill := func(c net.Conn) int {
+		if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		n, _ := c.Write(make([]byte, 1<<20)) // Ends with the deadline.
+		return n
+	}
+	_, wide := accept()
+	client, narrow := accept()
+	if n := fill(wide); n < 16<<10 || n > 64<<10 {
+		t.Errorf("the first connection takes %d bytes, want up to 64 KiB", n)
+	}
+	n := fill(narrow)
+	if n == 0 || n > 8<<10 {
+		t.Errorf("the second connection takes %d bytes, want the least", n)
+	}
+	go func() {
+		_ = narrow.SetWriteDeadline(time.Now().Add(wait))
+		_, _ = narrow.Write(make([]byte, 1<<20)) // The reader sees if it fails.
+		narrow.Close()
+	}()
+	if got, err := io.Copy(io.Discard, client); got != int64(n+1<<20) || err != nil {
+		t.Errorf("%d bytes arrived of %d: %v", got, n+1<<20, err)
+	}
+	wide.Close()
+	if _, next := accept(); fill(next) < 16<<10 {
+		t.Error("the place of the closed connection was not given away")
+	}
+}

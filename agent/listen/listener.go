@@ -15,6 +15,8 @@ type Listener struct {
 	own   os.FileInfo // The file of the socket, to remove that and no other; nil leaves it to its owner.
 
 	slots     chan struct{} // One for each open connection.
+	wide      chan struct{} // One for each of them with a large send buffer.
+	buffer    int           // Of those, in bytes; 0 leaves all buffers as they are.
 	done      chan struct{} // Closed by Close, for an Accept that waits for a slot.
 	closeOnce sync.Once
 	closeErr  error
@@ -34,7 +36,22 @@ func (l *Listener) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &conn{UnixConn: inner, slots: l.slots}, nil
+	return &conn{UnixConn: inner, slots: l.slots, wide: l.setBuffer(inner)}, nil
+}
+
+// setBuffer bounds the send buffer of a connection. It returns where to give a large one back; nil if it is none.
+func (l *Listener) setBuffer(c *net.UnixConn) chan struct{} {
+	if l.buffer <= 0 {
+		return nil
+	}
+	select {
+	case l.wide <- struct{}{}:
+		_ = c.SetWriteBuffer(l.buffer / 2) // The kernel doubles it. As it was will do, but for the memory.
+		return l.wide
+	default:
+		_ = c.SetWriteBuffer(1) // The kernel has a least one.
+		return nil
+	}
 }
 
 // Addr returns the path of the socket as a *net.UnixAddr.
@@ -60,12 +77,18 @@ func (l *Listener) Close() error {
 type conn struct {
 	*net.UnixConn
 	slots chan struct{}
+	wide  chan struct{} // Nil if it has no large buffer.
 	once  sync.Once
 }
 
 // Close closes the connection. Further calls return net.ErrClosed.
 func (c *conn) Close() error {
 	err := c.UnixConn.Close()
-	c.once.Do(func() { <-c.slots })
+	c.once.Do(func() {
+		if c.wide != nil {
+			<-c.wide
+		}
+		<-c.slots
+	})
 	return err
 }

@@ -47,6 +47,10 @@ type Options struct {
 	Group string
 	// MaxConns is the number of connections that may be open at once; 0 means DefaultMaxConns.
 	MaxConns int
+	// WideConns is how many of them at a time have WideBuffer bytes of the kernel's memory for what was written
+	// and is not read yet; the others have the least that the kernel allows, about 4 KiB. Without a bound
+	// (WideBuffer 0) each may take 200 KiB, which counts as memory of this process.
+	WideConns, WideBuffer int
 }
 
 // Open makes the socket and listens on it. The error is ErrInUse, ErrPath or that of the system. Nothing but a
@@ -86,11 +90,13 @@ func Open(o Options) (*Listener, error) {
 
 func newListener(inner *net.UnixListener, own os.FileInfo, o Options) *Listener {
 	return &Listener{
-		inner: inner,
-		path:  o.Path,
-		own:   own,
-		slots: make(chan struct{}, o.MaxConns),
-		done:  make(chan struct{}),
+		inner:  inner,
+		path:   o.Path,
+		own:    own,
+		slots:  make(chan struct{}, o.MaxConns),
+		wide:   make(chan struct{}, o.WideConns),
+		buffer: o.WideBuffer,
+		done:   make(chan struct{}),
 	}
 }
 
