@@ -1,5 +1,7 @@
 package queue
 
+import "time"
+
 // Leases that are out and scheduled items are in memory, whatever the number of
 // queues: each partition has its own bounds (Limits.MaxLeased, MaxScheduled), and
 // all of them share Limits.StateBytes. A partition that has few may have a few
@@ -52,3 +54,7 @@ func (p *partition) isCrowded() bool {
 	return p.st.Totals.Ready > 0 && p.leasesLeft() <= 0 && len(p.st.Leases) < p.limits.MaxLeased &&
 		p.failed.Load() == nil && !p.core.options.Load().paused
 }
+
+// blockedNap is how long a partition waits before it looks again whether items
+// that were delivered have been released.
+const blockedNap = 20 * time.Millisecond

@@ -363,10 +363,6 @@ func (p *partition) upkeep() {
 // stand still in suspend and do not see steps of the wall clock.
 const maxNap = 10 * time.Second
 
-// blockedNap is how long a partition waits before it looks again whether items
-// that were delivered have been released.
-const blockedNap = 20 * time.Millisecond
-
 // untilNext returns how long the loop may sleep.
 func (p *partition) untilNext() time.Duration {
 	if p.more {
