@@ -25,6 +25,9 @@ func (g *group) deal() {
 		return
 	}
 	slices.SortFunc(list, func(a, b *waiter) int { return int(int64(a.order - b.order)) })
+	// A group may have waited long for room, and who was met by another partition
+	// came later than its beginning: his lease lasts as long as any.
+	g.dealing = p.now()
 	g.dealTo(slices.Clone(list))
 	waits := false
 	for _, w := range list {
@@ -127,7 +130,7 @@ func (g *group) lease(w *waiter, it *Item) {
 		timeout = g.opts.leaseTimeout
 	}
 	l := g.p.newLease(it)
-	l.Deadline, l.Wall = addSat(g.now.Mono, int64(timeout)), addSat(g.now.Wall, int64(timeout))
+	l.Deadline, l.Wall = addSat(g.dealing.Mono, int64(timeout)), addSat(g.dealing.Wall, int64(timeout))
 	l.Attempts = it.Attempts + 1
 	g.hold(&l, w.holder)
 	g.unready(&l)

@@ -14,8 +14,10 @@ import (
 type group struct {
 	p    *partition
 	opts *options
-	now  Instant
-	reqs []*request
+	now  Instant // when it began
+	// dealing is when items were dealt, from which leases last.
+	dealing Instant
+	reqs    []*request
 
 	duty    duty
 	fetched map[uint64]*Item    // items that go to the tail

@@ -1,0 +1,68 @@
+package queue_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/queue/memstore"
+)
+
+// slowStorage is one whose partitions take their time to make room for items.
+type slowStorage struct {
+	*memstore.Storage
+	pass func(time.Duration)
+}
+
+type slowStore struct {
+	queue.PartitionStore
+	pass func(time.Duration)
+}
+
+// slowRoom is how long a partition looks for room.
+const slowRoom = 300 * time.Millisecond
+
+func (s *slowStorage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, error) {
+	ps, err := s.Storage.OpenPartition(key)
+	return &slowStore{ps, s.pass}, err
+}
+
+func (s *slowStore) Reserve(items int, bytes int64) (uint64, error) {
+	if items > 0 {
+		s.pass(slowRoom)
+	}
+	return s.PartitionStore.Reserve(items, bytes)
+}
+
+// A partition that is long at its work deals to whoever has begun to wait since,
+// at other partitions. Such a lease lasts as long as any: from when it was given.
+func TestLeaseOfALateComerLasts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stop()
+		w.over = &slowStorage{w.storage, w.pass}
+		w.start()
+		const parts, timeout = 5, time.Second
+		q := w.create("q", func(i *queue.Info) { i.RequestedPartitions = parts })
+		var wg sync.WaitGroup
+		wg.Go(func() { w.produce(q, make([]string, parts)...) })
+		w.pass(slowRoom * 2 / 3)
+		sent := w.clock.Now()
+		for i := range parts {
+			wg.Go(func() {
+				r, err := q.Lease(w.ctx(), &queue.LeaseRequest{
+					ClientID: fmt.Sprint("c", i), BatchSize: 1, RequestTimeout: time.Minute / 2, LeaseTimeout: timeout,
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got := r.Items[0].LeaseDeadline; got.Before(sent.Add(timeout)) {
+					t.Errorf("the lease ends %v before its time", sent.Add(timeout).Sub(got))
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
