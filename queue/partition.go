@@ -227,6 +227,7 @@ func (p *partition) refuseAll(reqs []*request) {
 		p.taken(r)
 		p.reject(r, p.failed.Load())
 	}
+	clear(reqs)
 }
 
 // reject answers a request with an error, whatever kind it is.
@@ -292,6 +293,7 @@ func (p *partition) watch(seq uint64, d *Scheduled) {
 
 // serve answers requests, in groups of one commit each, and does what is due.
 func (p *partition) serve(reqs []*request) {
+	defer clear(reqs) // Or the bodies that their items lie in would stay until somebody asks again.
 	if p.failed.Load() != nil {
 		p.refuseAll(reqs)
 		return
