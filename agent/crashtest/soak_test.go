@@ -152,7 +152,7 @@ func (s *soak) backup(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		_ = cmd.Process.Kill() // It has ended by itself, or is not wanted.
-		_ = <-ended
+		<-ended
 		return ctx.Err()
 	case err := <-ended:
 		if err != nil {
