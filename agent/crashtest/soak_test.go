@@ -2,6 +2,7 @@ package crashtest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -152,8 +153,7 @@ func (s *soak) backup(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		_ = cmd.Process.Kill() // It has ended by itself, or is not wanted.
-		<-ended
-		return ctx.Err()
+		return errors.Join(ctx.Err(), <-ended)
 	case err := <-ended:
 		if err != nil {
 			return err
