@@ -19,8 +19,9 @@ const (
 	// listPageBytes bounds the bytes of such a page, beyond its first item.
 	listPageBytes = 512 << 10
 	// listReserve is what a list takes of the budget while it is written: a page
-	// and its encoded form.
-	listReserve = 1 << 20
+	// and its encoded form, also where an item has a megabyte. What a list takes
+	// beyond it keeps small requests out for as long as nobody reads.
+	listReserve = 4 << 20
 )
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
