@@ -25,8 +25,12 @@ import (
 
 // readPauses are the pauses before what cannot be read is tried again: a card that
 // was reset takes up to a second. Once something of a file is lost, the first alone
-// is waited for, so that much that is lost does not take for ever.
+// is waited for, and none when it is more than briefBytes, so that much that is lost
+// does not take for ever.
 var readPauses = [...]time.Duration{25 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond, time.Second}
+
+// briefBytes is how much of a file is waited for briefly after its first loss.
+const briefBytes = 64 * pageSize
 
 // errFault: a mapped page could not be read.
 var errFault = errors.New("a page of a file could not be read")
@@ -65,23 +69,31 @@ func (c *card) ReadAt(b []byte, off int64) (int, error) {
 
 // try reads, again if the device answers with an error.
 func (c *card) try(b []byte, off int64) (n int, err error) {
-	_ = again(c.lost > 0, func() bool {
+	_ = again(c.pauses(), func() bool {
 		n, err = c.f.ReadAt(b, off)
 		return !isInputError(err)
 	})
 	return n, err
 }
 
-// again calls fn until it reports true, at most until all pauses are over, or the
-// first if brief is set, and returns what it reported last.
-func again(brief bool, fn func() bool) bool {
+// pauses returns how many pauses are made for a part that cannot be read.
+func (c *card) pauses() int {
+	switch {
+	case c.lost == 0:
+		return len(readPauses)
+	case c.lost < briefBytes:
+		return 1
+	}
+	return 0
+}
+
+// again calls fn until it reports true, at most until so many of the pauses are
+// over, and returns what it reported last.
+func again(pauses int, fn func() bool) bool {
 	if fn() {
 		return true
 	}
-	for i, pause := range readPauses {
-		if i > 0 && brief {
-			break
-		}
+	for _, pause := range readPauses[:pauses] {
 		t := time.NewTimer(pause)
 		<-t.C
 		if fn() {
@@ -221,7 +233,11 @@ func (d *database) guard(fn func() error) (err error) {
 // Of a database that is written nothing is taken for lost, since it may not be on
 // flash yet.
 func (d *database) reading(fn func() error) (err error) {
-	ok := again(d.lost.Load(), func() bool {
+	pauses := len(readPauses)
+	if d.lost.Load() {
+		pauses = 1
+	}
+	ok := again(pauses, func() bool {
 		err = d.guard(fn)
 		return !errors.Is(err, errFault)
 	})

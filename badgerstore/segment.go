@@ -99,7 +99,7 @@ func (r *readers) acquire(s *segment) (*database, error) {
 	}
 	var d *database
 	var err error
-	_ = again(false, func() bool {
+	_ = again(len(readPauses), func() bool {
 		d, err = openSealed(s.dir, isOurs, s.mayEnd)
 		return !saysInputError(err) || isCorrupt(err)
 	})
