@@ -76,7 +76,7 @@ const (
 	// stack, a buffer to read into, the head, and the least send buffer.
 	connMemory = 14 << 10
 	// wideBuffer is the send buffer of a connection that is one of the first.
-	wideBuffer = 128 << 10
+	wideBuffer = 64 << 10
 )
 
 // apply tells the collector. Below the limit the heap may be three times what is
