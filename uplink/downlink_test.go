@@ -202,9 +202,9 @@ func TestDownlinkBadQueue(t *testing.T) {
 		return bad
 	}
 	for range 8 {
+		n := len(b.held())
 		b.start()
 		b.send(20 + rng.IntN(40))
-		n := len(b.held())
 		eventually(t, "something is taken", func() bool { return len(b.held()) > n })
 		b.stopDevice()
 		bad.wg.Wait() // They belong to the service, which is closed only then.
