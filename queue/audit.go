@@ -31,17 +31,18 @@ type Audit struct {
 func (q *Queue) Audit(ctx context.Context) []Audit {
 	var all []Audit
 	for _, p := range q.core.parts {
-		a := Audit{Queue: q.core.name, Partition: p.key.Partition}
+		var found Audit
 		err := q.call(ctx, p, func() error {
 			return p.reading(func() error {
-				a = Audit{Queue: q.core.name, Partition: p.key.Partition}
-				return p.audit(ctx, &a)
+				found = Audit{Queue: q.core.name, Partition: p.key.Partition}
+				return p.audit(ctx, &found)
 			})
 		})
 		if err != nil {
-			a.Failure = err
+			all = append(all, Audit{Queue: q.core.name, Partition: p.key.Partition, Failure: err})
+			continue
 		}
-		all = append(all, a)
+		all = append(all, found)
 	}
 	return all
 }

@@ -73,8 +73,10 @@ func (r *FeedRequest) validate(l *Limits) error {
 func (q *Queue) Feed(ctx context.Context, name string) (FeedMark, error) {
 	var m FeedMark
 	p := q.core.parts[0]
-	err := q.look(ctx, p, func() { m = p.st.Feed(name) })
-	return m, err
+	if err := q.look(ctx, p, func() { m = p.st.Feed(name) }); err != nil {
+		return FeedMark{}, err // See call.
+	}
+	return m, nil
 }
 
 // TakeFeed adds the items and moves the mark, both or neither; they are on flash

@@ -1,6 +1,8 @@
 package queue_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -64,5 +66,46 @@ func TestLeaseOfALateComerLasts(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	})
+}
+
+// Who gives up waiting for a partition gets an error and nothing else: what the
+// partition finds out later is nobody's. The race detector sees who reads it.
+func TestGivenUpCalls(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stop()
+		w.over = &slowStorage{w.storage, w.pass}
+		w.start()
+		q := w.create("q")
+		for name, call := range map[string]func(ctx context.Context) error{
+			"Stats": func(ctx context.Context) error {
+				s, err := q.Stats(ctx)
+				return errors.Join(err, s.Partitions[0].Failure)
+			},
+			"Audit": func(ctx context.Context) error { return q.Audit(ctx)[0].Failure },
+			"Feed": func(ctx context.Context) error {
+				_, err := q.Feed(ctx, "f")
+				return err
+			},
+			"List": func(ctx context.Context) error {
+				_, err := q.List(ctx, &queue.ListRequest{Limit: 10})
+				return err
+			},
+			"Import": func(ctx context.Context) error {
+				_, err := q.Import(ctx, &queue.ImportRequest{Items: []queue.Item{{Payload: []byte("x")}}})
+				return err
+			},
+		} {
+			var wg sync.WaitGroup
+			wg.Go(func() { w.produce(q, "x") })
+			w.pass(slowRoom / 3)
+			ctx, cancel := context.WithTimeout(w.ctx(), slowRoom/3)
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+			cancel()
+			wg.Wait()
+			w.pass(2 * slowRoom)
+		}
 	})
 }

@@ -69,7 +69,10 @@ func (o *Outbox) State(ctx context.Context) (OutboxState, error) {
 		s = o.p.outboxState()
 		return nil
 	})
-	return s, err
+	if err != nil {
+		return OutboxState{}, err // See Queue.call.
+	}
+	return s, nil
 }
 
 // Read returns events with numbers above after that are on flash, in order: at
@@ -83,7 +86,10 @@ func (o *Outbox) Read(ctx context.Context, after uint64, maxEvents int, maxBytes
 		events, err = o.p.readOutbox(after, max(1, maxEvents), maxBytes, payload)
 		return err
 	})
-	return events, err
+	if err != nil {
+		return nil, err // See Queue.call.
+	}
+	return events, nil
 }
 
 // Delivered says that the events up to number seq are stored where they were

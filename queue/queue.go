@@ -150,7 +150,8 @@ func (q *Queue) submit(ctx context.Context, p *partition, r *request, timeout ti
 // adminTimeout bounds the calls that carry no request timeout of their own.
 const adminTimeout = 5 * time.Minute
 
-// call runs fn in the loop of p.
+// call runs fn in the loop of p. When it returns an error nobody may have waited
+// for fn, which then runs later: what it writes must not be read.
 func (q *Queue) call(ctx context.Context, p *partition, fn func() error) error {
 	r := newRequest(kindCall)
 	r.call = fn

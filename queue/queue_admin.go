@@ -26,10 +26,20 @@ func (q *Queue) Stats(ctx context.Context) (*Stats, error) {
 		row := PartitionStats{Partition: p.key.Partition}
 		if f := p.failed.Load(); f != nil {
 			row.Failure = f
-		} else if err := q.look(ctx, p, func() { row = p.stats() }); err != nil {
-			row = PartitionStats{Partition: p.key.Partition, Failure: err}
+		} else if got, err := q.statsOf(ctx, p); err != nil {
+			row.Failure = err
+		} else {
+			row = got
 		}
 		s.Partitions = append(s.Partitions, row)
+	}
+	return s, nil
+}
+
+func (q *Queue) statsOf(ctx context.Context, p *partition) (PartitionStats, error) {
+	var s PartitionStats
+	if err := q.look(ctx, p, func() { s = p.stats() }); err != nil {
+		return PartitionStats{}, err // See call.
 	}
 	return s, nil
 }
@@ -93,7 +103,10 @@ func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, ui
 			return err
 		})
 	})
-	return items, err
+	if err != nil {
+		return nil, err // See call.
+	}
+	return items, nil
 }
 
 // Import adds items as they are and returns them as they are stored now. A
@@ -111,7 +124,10 @@ func (q *Queue) Import(ctx context.Context, r *ImportRequest) ([]Item, error) {
 		items, err = p.importItems(r.Items)
 		return err
 	})
-	return items, err
+	if err != nil {
+		return nil, err // See call.
+	}
+	return items, nil
 }
 
 // DeleteItems removes items by id, leased or not.
@@ -175,8 +191,11 @@ func (q *Queue) redriveSome(ctx context.Context, p *partition, to *Queue, n int)
 		marked, err = p.markRedrive(n, dest.key.Tag, settled)
 		return err
 	})
-	if err != nil || marked == 0 {
-		return marked, err
+	if err != nil {
+		return 0, err // See call.
+	}
+	if marked == 0 {
+		return 0, nil
 	}
 	timer := time.NewTimer(adminTimeout)
 	defer timer.Stop()

@@ -283,7 +283,8 @@ func (s *badSink) Take(ctx context.Context, name string, from, to queue.FeedMark
 	case 2:
 		return errors.Join(s.Sink.Take(ctx, name, from, to, items), unknown)
 	case 3:
-		s.wg.Go(func() { _ = s.Sink.Take(context.WithoutCancel(ctx), name, from, to, items) })
+		sink := s.Sink // Of the service that runs now.
+		s.wg.Go(func() { _ = sink.Take(context.WithoutCancel(ctx), name, from, to, items) })
 		return unknown
 	}
 	return s.Sink.Take(ctx, name, from, to, items)
