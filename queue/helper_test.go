@@ -164,6 +164,7 @@ func (w *world) retry(q *queue.Queue, how queue.RetryItem, items ...queue.Item) 
 // and that the ledger adds up.
 func (w *world) counts(q *queue.Queue, ready, leased, scheduled int64) queue.Ledger {
 	w.t.Helper()
+	synctest.Wait() // A move ends after the item can be leased.
 	s, err := q.Stats(w.ctx())
 	if err != nil {
 		w.t.Fatal(err)
