@@ -176,8 +176,8 @@ func (p *pump) stranger(g *progress, known uint64, last hub.Last) error {
 		return fmt.Errorf("%w: the last event on %s is %q; give each device a name of its own, then resume", errIdentity,
 			g.names.Subject, last.MsgID)
 	}
-	p.alarm(g, AlarmForeign, fmt.Sprintf("the last event on %s is %q, of another installation of this device; "+
-		"events go on behind it", g.names.Subject, last.MsgID), nil)
+	p.alarm(g, AlarmForeign, fmt.Sprintf("the last event on %s is %q, of another installation of this device, or of an "+
+		"earlier queue of this name; events go on behind it", g.names.Subject, last.MsgID), nil)
 	g.tail = known
 	return nil
 }
