@@ -264,11 +264,15 @@ type contents struct {
 }
 
 // inspect looks at the files of a database before Badger does, and puts right
-// or refuses what Badger would stumble over: empty files, which deleting leaves
-// and which make every Open fail; a directory without a MANIFEST, or with tables
-// that the MANIFEST does not name, which Badger would delete.
+// or refuses what Badger would stumble over: what only a journal has; empty files,
+// which deleting leaves and which make every Open fail; a directory without a
+// MANIFEST, or with tables that the MANIFEST does not name, which Badger would
+// delete.
 func inspect(dir string) (contents, error) {
 	var c contents
+	if err := redo(dir); err != nil {
+		return c, err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return c, unavailable(err, "cannot read the directory %s", dir)

@@ -204,6 +204,9 @@ func copyAside(dir string, sealed bool) (string, error) {
 		return "", err
 	}
 	for _, name := range names {
+		if name == journalName {
+			continue // The log has what is in it.
+		}
 		from, copied := filepath.Join(dir, name), filepath.Join(to, name)
 		// Badger empties a log before it removes it.
 		if sealed && filepath.Ext(name) != ".mem" && os.Link(from, copied) == nil {

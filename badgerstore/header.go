@@ -32,10 +32,11 @@ const headerVersion = 1
 // The versions of the whole store format; see doc.go. A segment whose header has
 // a greater one than the newest is refused.
 const (
-	oldestFormat = 1
-	eventFormat  = 2
-	feedFormat   = 3
-	newestFormat = feedFormat
+	oldestFormat  = 1
+	eventFormat   = 2
+	feedFormat    = 3
+	journalFormat = 4 // of a store only
+	newestFormat  = journalFormat
 )
 
 // maxSpan is the greatest span that sequence numbers reach.

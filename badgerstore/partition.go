@@ -66,24 +66,19 @@ func (p *partition) Commit(c *queue.Commit) error {
 			return p.fail(err)
 		}
 	}
-	t := p.tail.writer
-	if err := p.write(t, c); err != nil {
+	if err := p.write(p.tail.writer, c); err != nil {
 		return p.fail(err)
 	}
-	if c.Sync {
-		if err := t.sync(); err != nil {
-			return p.fail(err)
-		}
-	}
 	p.prepareNext()
-	return nil
+	return p.startJournal()
 }
 
 // largeCommit is from how many bytes of payloads on commits are written one at a
 // time, whatever their partitions: each takes several times as much memory.
 const largeCommit = 1 << 20
 
-// write writes the entries of a commit.
+// write writes the entries of a commit, which are on flash on return if the commit
+// asks for it.
 func (p *partition) write(t *tail, c *queue.Commit) error {
 	size := 0
 	for i := range c.Items {
@@ -94,10 +89,9 @@ func (p *partition) write(t *tail, c *queue.Commit) error {
 		defer p.storage.large.Unlock()
 	}
 	entries := p.encode(t, c)
-	if err := t.write(entries); err != nil {
+	if err := t.put(entries, c.Sync); err != nil {
 		return err
 	}
-	t.commits++
 	p.account(t, c, entries)
 	return nil
 }

@@ -215,3 +215,38 @@ func (p *partition) discardTail(t *tail) {
 	_ = t.close() // What it holds is not wanted.
 	p.storage.report(t.dir, discardDir(t.dir))
 }
+
+// startJournal has a journal made for the tail when it takes small commits, where
+// there is room for one on the disk and in memory, and uses it when it is made.
+func (p *partition) startJournal() error {
+	t := p.tail.writer
+	if t.making != nil {
+		p.storage.report(t.dir, t.takeJournal())
+		return nil
+	}
+	if !t.wantsJournal() {
+		return nil
+	}
+	if !p.storage.hasRoom(journalMemory) {
+		t.postponeJournal()
+		return nil
+	}
+	err := needSpace(p.dir, journalBytes, shortSpace*p.storage.options.MinFree)
+	if err == nil {
+		err = p.storage.raiseFormat(journalFormat)
+	}
+	if errors.Is(err, queue.ErrFull) {
+		t.postponeJournal()
+		return nil
+	}
+	if err != nil {
+		return p.fail(err)
+	}
+	m := &madeJournal{ready: make(chan struct{})}
+	t.making = m
+	p.background.Go(func() {
+		defer close(m.ready)
+		m.journal, m.err = makeJournal(t.dir)
+	})
+	return nil
+}

@@ -175,7 +175,7 @@ func (p *partition) segment(span uint64) *segment {
 // when it is done with it.
 func (p *partition) open(s *segment) (d *database, release func(), err error) {
 	if s.writer != nil {
-		return s.writer.database, func() {}, nil
+		return s.writer.database, func() {}, s.writer.flush()
 	}
 	d, err = p.acquire(s)
 	if err != nil {

@@ -271,6 +271,11 @@ func (p *partition) SetAside(span uint64, reason string) (string, error) {
 		return s.aside, nil
 	}
 	s.wait()
+	if s.writer != nil {
+		if err := s.writer.flush(); err != nil {
+			return "", p.fail(err)
+		}
+	}
 	if err := p.roomAside(s); err != nil {
 		s.aside = s.dir
 		p.storage.setAside(s.dir, s.dir, fmt.Sprintf("%s; the rest of it is in use; no copy was made: %v", reason, err))

@@ -30,6 +30,14 @@ type tail struct {
 	reserved int64 // the value log has blocks up to here
 
 	memSynced, valueSynced int64 // both files are on flash up to here
+	flashed                int64 // the memtable's log is, by itself or by the journal
+
+	journal *journal     // nil while there is none
+	making  *madeJournal // the one that is being made; nil if none is
+	behind  behind       // what Badger is to get later
+	unnoted bool         // something that is not on flash is not in the journal's record
+	failed  bool         // a sync failed: what is on flash is not known, and no later one tells
+	small   int          // commits so far that suit a journal
 
 	commits uint64 // records written
 	synced  uint64 // records known to be on flash, a count from the first on
@@ -78,8 +86,8 @@ const (
 	logHeader    = 20
 	versionSize  = 8
 	checksumSize = 4
-	pointerSize  = 12 // stands in the memtable for a value in the value log
-	endOfTxn     = 2 + 3 + len("!badger!txn") + versionSize + 20 + checksumSize
+	pointerSize  = 12                                                    // stands in the memtable for a value in the value log
+	endOfTxn     = 2 + 3 + len(endKey) + versionSize + 20 + checksumSize // at most, see endSize
 
 	// arenaNode is what a node takes in the memtable's arena beside key and
 	// value: 23 bytes and 4 for each level of its tower, of which there are 1.5
@@ -100,6 +108,15 @@ const (
 // logSize returns what an entry takes in a log of Badger's.
 func logSize(key, value int) int64 {
 	return int64(2+varintSize(key+versionSize)+varintSize(value)+1) + int64(key+versionSize+value+checksumSize)
+}
+
+// endSize returns what the end of the transaction of that version takes in a log.
+func endSize(version uint64) int64 {
+	digits := 1
+	for ; version >= 10; version /= 10 {
+		digits++
+	}
+	return logSize(len(endKey), digits)
 }
 
 func varintSize(n int) int {
@@ -244,7 +261,8 @@ func (t *tail) openFiles() error {
 	if err := t.syncNew(); err != nil {
 		return unavailable(err, "cannot sync the segment %s", t.dir)
 	}
-	t.memSynced, t.valueSynced = t.memEnd, t.valueEnd
+	t.memSynced, t.valueSynced, t.flashed = t.memEnd, t.valueEnd, t.memEnd
+	t.small, t.unnoted = 0, false
 	t.written += 8 * pageSize
 	t.syncs += 8
 	return t.log.check()
@@ -272,10 +290,17 @@ func (t *tail) closeFiles() {
 	}
 }
 
-// close closes the database; what was not synced may be lost.
+// close closes the database; what was not synced may be lost. What only the journal
+// has would be lost for sure without its log: where Badger cannot be given it, the
+// database is left to the end of the process, and its files are as after a crash.
+// The error Is errStuck then.
 func (t *tail) close() error {
-	t.closeFiles()
 	defer t.charge(-t.charged)
+	err := t.settle()
+	t.closeFiles()
+	if err != nil {
+		return errors.Join(errStuck, err)
+	}
 	return t.database.close()
 }
 
@@ -311,10 +336,29 @@ func (t *tail) reserve(n int64) error {
 	return nil
 }
 
-// write writes the entries in order: in one transaction, so that after a crash
-// all of them are there or none, or in several when there are too many for one.
-// Then the last entry has to be the one that gives the others their meaning.
+// write writes the entries in order, behind all that was written before: in one
+// transaction, so that after a crash all of them are there or none, or in several
+// when there are too many for one. Then the last entry has to be the one that gives
+// the others their meaning.
 func (t *tail) write(entries []entry) error {
+	if err := t.fits(entries); err != nil {
+		return err
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for len(entries) > 0 {
+		n := t.batch(entries)
+		if err := t.transact(entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return t.log.check()
+}
+
+// fits sees to it that both logs have room and blocks for the entries.
+func (t *tail) fits(entries []entry) error {
 	var mem, values int64
 	for _, e := range entries {
 		mem += t.memCost(len(e.key), len(e.value))
@@ -326,17 +370,7 @@ func (t *tail) write(entries []entry) error {
 		return unavailable(nil, "BUG: a commit of %d and %d bytes does not fit into %s, which has %d and %d left",
 			mem, values, t.dir, t.memLeft(), t.valueLeft())
 	}
-	if err := t.reserve(values); err != nil {
-		return err
-	}
-	for len(entries) > 0 {
-		n := t.batch(entries)
-		if err := t.transact(entries[:n]); err != nil {
-			return err
-		}
-		entries = entries[n:]
-	}
-	return t.log.check()
+	return t.reserve(values)
 }
 
 // batch returns how many of the entries go into one transaction. Badger takes
@@ -370,6 +404,12 @@ func (t *tail) transact(entries []entry) error {
 	if err := t.commit(txn); err != nil {
 		return err
 	}
+	t.book(entries)
+	return nil
+}
+
+// book keeps the books of a transaction of the present version.
+func (t *tail) book(entries []entry) {
 	for _, e := range entries {
 		size := len(e.value)
 		if size >= t.threshold {
@@ -380,14 +420,47 @@ func (t *tail) transact(entries []entry) error {
 		t.memEnd += logSize(len(e.key), size)
 	}
 	t.memUsed += int64(endOfTxn)
-	t.memEnd += int64(endOfTxn)
+	t.memEnd += endSize(t.version)
+}
+
+// sync puts everything that was written on flash: in the journal, or else in
+// Badger's logs.
+func (t *tail) sync() error {
+	if t.memEnd > t.flashed || t.valueEnd > t.valueSynced {
+		sync := t.syncLogs
+		if t.journal != nil && !t.unnoted && t.journal.hasRoom() {
+			sync = t.syncJournal
+		}
+		if err := sync(); err != nil {
+			t.failed = true
+			return err
+		}
+	}
+	if t.synced != t.commits {
+		t.synced = t.commits
+		t.noteSynced()
+	}
+	return t.log.check()
+}
+
+func (t *tail) syncJournal() error {
+	n, err := t.journal.write()
+	if err != nil {
+		return unavailable(err, "cannot write the journal of %s", t.dir)
+	}
+	t.written += n
+	t.syncs++
+	t.flashed = t.memEnd
 	return nil
 }
 
-// sync puts everything that was written on flash: the values first, so that no
-// pointer is there without its value. It does what badger.DB.Sync does, but asks
-// the device only for the files that have changed.
-func (t *tail) sync() error {
+// syncLogs puts Badger's logs on flash: the values first, so that no pointer is
+// there without its value. It does what badger.DB.Sync does, but asks the device
+// only for the files that have changed.
+func (t *tail) syncLogs() error {
+	if err := t.flush(); err != nil {
+		return err
+	}
 	if t.valueEnd > t.valueSynced {
 		if err := fdatasync(t.valueFile); err != nil {
 			return unavailable(err, "cannot sync %s", t.dir)
@@ -404,15 +477,15 @@ func (t *tail) sync() error {
 		t.syncs++
 		t.memSynced = t.memEnd
 	}
-	if t.synced != t.commits {
-		t.synced = t.commits
-		t.noteSynced()
+	t.flashed, t.unnoted = t.memEnd, false
+	if t.journal != nil {
+		t.journal.reset()
 	}
-	return t.log.check()
+	return nil
 }
 
 // isSynced reports whether everything that was written is on flash.
-func (t *tail) isSynced() bool { return t.synced == t.commits && t.memEnd == t.memSynced }
+func (t *tail) isSynced() bool { return t.synced == t.commits && t.memEnd == t.flashed }
 
 // pages returns the bytes of the pages that hold the bytes from from to end.
 func pages(from, end int64) int64 {
@@ -427,6 +500,9 @@ func (t *tail) usedBytes() int64 {
 		if unix.Fstat(int(f.Fd()), &st) == nil {
 			sum += int64(st.Blocks) * 512
 		}
+	}
+	if t.journal != nil {
+		sum += journalBytes
 	}
 	return sum + 5*pageSize // the small files
 }

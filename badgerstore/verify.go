@@ -177,6 +177,9 @@ func (v *verifier) partition(s *Storage, dir string) error {
 
 // segment verifies the segment at at.Path.
 func (v *verifier) segment(at Fault, newest bool) error {
+	if err := redo(at.Path); err != nil {
+		return err
+	}
 	h, err := v.files(at.Path, isOurs, newest, at)
 	if err != nil {
 		return err

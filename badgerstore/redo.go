@@ -1,0 +1,188 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// journalRecord is a record of a journal, see journal.go.
+type journalRecord struct {
+	number  uint64
+	place   int64
+	version uint64
+	txns    [][]entry
+}
+
+// redo writes what the journal in dir holds to the memtable's log that it belongs
+// to, where Badger would have written it in the end, and removes it. It does
+// nothing without a journal, and may be interrupted and called again as long as
+// Badger has not opened the directory. Nobody else uses the directory.
+func redo(dir string) error {
+	path := filepath.Join(dir, journalName)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	mem, err := newestLog(dir)
+	if err != nil {
+		return unavailable(err, "cannot read the directory %s", dir)
+	}
+	if err := refreshFile(path); err != nil {
+		return unavailable(err, "cannot sync %s", path)
+	}
+	data, _, err := readCard(path)
+	if err != nil {
+		return unavailable(err, "cannot read %s", path)
+	}
+	records := scanJournal(data)
+	if mem == "" && len(records) > 0 {
+		return nil // The log was taken away. The journal stays beside what there is.
+	}
+	if len(records) > 0 {
+		if err := redoLog(mem, records); err != nil {
+			return unavailable(err, "cannot write %s again", mem)
+		}
+	}
+	if err := errors.Join(os.Remove(path), syncDir(dir)); err != nil {
+		return unavailable(err, "cannot remove %s", path)
+	}
+	return nil
+}
+
+// newestLog returns the path of the memtable's log with the greatest number, empty
+// if there is none.
+func newestLog(dir string) (string, error) {
+	names, err := listDir(dir)
+	if err != nil {
+		return "", err
+	}
+	newest := ""
+	for _, name := range names {
+		if filepath.Ext(name) == ".mem" {
+			newest = max(newest, name) // Numbers have leading zeros.
+		}
+	}
+	if newest == "" {
+		return "", nil
+	}
+	return filepath.Join(dir, newest), nil
+}
+
+// redoLog writes the transactions of the records to their places in a log, and
+// syncs it.
+func redoLog(path string, records []journalRecord) error {
+	// What the device has is what counts beside the journal, see refresh.
+	if err := refreshFile(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	var buf []byte
+	for _, rec := range records {
+		buf = buf[:0]
+		for i, entries := range rec.txns {
+			buf = appendRawTxn(buf, rec.version+uint64(i), entries)
+		}
+		if _, err := f.WriteAt(buf, rec.place); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return errors.Join(fdatasync(f), f.Close())
+}
+
+// scanJournal returns the records of a ring, in order. One that does not verify is
+// left out: the last one may be torn, which was not acknowledged then, and what was
+// lost of others shows in the log. Behind the newest come older ones, which are in
+// the log.
+func scanJournal(ring []byte) []journalRecord {
+	var records []journalRecord
+	last := uint64(0)
+	for off := 0; off+journalHead <= len(ring); {
+		rec, size, ok := decodeJournalRecord(ring[off:])
+		if !ok || rec.number <= last {
+			off += journalBlock
+			continue
+		}
+		records, last = append(records, rec), rec.number
+		off += (size + journalBlock - 1) / journalBlock * journalBlock
+	}
+	return records
+}
+
+// decodeJournalRecord reads the record that b begins with, and returns its size.
+// The entries share the memory of b.
+func decodeJournalRecord(b []byte) (rec journalRecord, size int, ok bool) {
+	if len(b) < journalHead || string(b[:len(journalMagic)]) != journalMagic {
+		return rec, 0, false
+	}
+	n := binary.LittleEndian.Uint32(b[8:])
+	if int64(n) > int64(len(b)-journalHead) {
+		return rec, 0, false
+	}
+	size = journalHead + int(n)
+	if checksum(b[8:size]) != leUint32(b[4:]) {
+		return rec, 0, false
+	}
+	r := &reader{b: b[journalHead:size]}
+	rec.number = r.uvarint()
+	place := r.uvarint()
+	rec.version = r.uvarint()
+	for r.left() > 0 && !r.bad {
+		rec.txns = append(rec.txns, r.transaction())
+	}
+	rec.place = int64(place & maxLogPlace)
+	if place > maxLogPlace || place < logHeader {
+		r.bad = true
+	}
+	return rec, size, !r.bad
+}
+
+// maxLogPlace bounds the places that are believed; logs are far smaller.
+const maxLogPlace = 1<<31 - 1
+
+// transaction reads what appendTransaction has written.
+func (r *reader) transaction() []entry {
+	const leastEntry = 3 // A key of one byte, and two lengths.
+	n := r.count(leastEntry)
+	entries := make([]entry, 0, n)
+	for range n {
+		e := entry{key: r.bytes(r.length())}
+		e.value = r.bytes(r.length())
+		if len(e.key) == 0 {
+			r.fail()
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// endKey is the key of the entry that ends a transaction in Badger's logs; its
+// value is the version in digits.
+const endKey = "!badger!txn"
+
+// appendRawTxn appends a transaction as it stands in a log of Badger's, see
+// rawlog.go, with the values themselves. Badger writes the entries in any order.
+func appendRawTxn(dst []byte, version uint64, entries []entry) []byte {
+	for _, e := range entries {
+		dst = appendRaw(dst, metaTxn, e.key, version, e.value)
+	}
+	return appendRaw(dst, metaEndTxn, []byte(endKey), version, strconv.AppendUint(nil, version, 10))
+}
+
+// appendRaw appends an entry as it stands in a log of Badger's.
+func appendRaw(dst []byte, meta byte, key []byte, version uint64, value []byte) []byte {
+	start := len(dst)
+	dst = append(dst, meta, 0)
+	dst = binary.AppendUvarint(dst, uint64(len(key)+versionSize))
+	dst = binary.AppendUvarint(dst, uint64(len(value)))
+	dst = append(dst, 0)
+	dst = append(dst, key...)
+	dst = binary.BigEndian.AppendUint64(dst, ^version)
+	dst = append(dst, value...)
+	return binary.BigEndian.AppendUint32(dst, checksum(dst[start:]))
+}
