@@ -60,7 +60,7 @@ func TestJournalRecords(t *testing.T) {
 		write()
 		places = append(places, int64(1000+i))
 	}
-	if len(places) != 1+(journalBytes-512)/1024 {
+	if len(places) != 1+(journalBytes-512-maxJournaled-pageSize)/1024 {
 		t.Errorf("%d records of two sectors are in the ring", len(places)-1)
 	}
 	check := func(want []int64) {
@@ -298,14 +298,30 @@ func TestJournalRedo(t *testing.T) {
 			t.Errorf("cut %v: %v", cut, reports)
 		}
 	}
-	// What Badger gets at once lies between, and is in the next record.
-	commitSmall(t, p, fmt.Sprintf("item %d", total), false)
-	commitSmall(t, p, fmt.Sprintf("item %d", total+1), false)
-	if n := p.tail.writer.behind.count; n != 0 {
-		t.Fatalf("%d commits are behind one that Badger has", n)
+	// What need not be on flash is there when the process is killed, whether Badger
+	// has it or not; with the next that has to be, it is on flash.
+	for i, calm := range []int{calmAfter, 0} {
+		w := p.tail.writer
+		w.calm = calm
+		commitSmall(t, p, fmt.Sprintf("item %d", total), false)
+		commitSmall(t, p, fmt.Sprintf("item %d", total+1), false)
+		if (w.behind.count == 0) != (i == 1) {
+			t.Fatalf("%d commits are behind", w.behind.count)
+		}
+		for _, cut := range []bool{false, true} {
+			got, reports := payloads(t, snapshot(t, s, p, cut))
+			if cut {
+				wantItems(t, "cut before a sync", got, total)
+			} else {
+				wantItems(t, "killed before a sync", got, total+2)
+			}
+			if len(reports) > 0 {
+				t.Errorf("cut %v: %v", cut, reports)
+			}
+		}
+		produceSmall(t, p, total+2, 5)
+		total += 7
 	}
-	produceSmall(t, p, total+2, 5)
-	total += 7
 	for _, cut := range []bool{false, true} {
 		dir := snapshot(t, s, p, cut)
 		again := filepath.Join(t.TempDir(), "again")
@@ -344,16 +360,16 @@ func TestJournalRing(t *testing.T) {
 	total, rings := 0, 0
 	for total < 1500 {
 		for range 1 + r.IntN(60) {
-			if r.IntN(20) > 0 {
-				produceSmall(t, p, total, 1)
-				total++
-				continue
-			}
-			// With bytes that do not fit into a record.
-			commitSmall(t, p, fmt.Sprintf("item %d", total), false)
-			commitSmall(t, p, strings.Repeat("x", 2*maxJournaled), true)
+			what := r.IntN(60)
+			commitSmall(t, p, fmt.Sprintf("item %d", total), what > 10)
 			total++
+			if what == 0 {
+				// With bytes that do not fit into a record.
+				commitSmall(t, p, strings.Repeat("x", 2*maxJournaled), true)
+			}
 		}
+		produceSmall(t, p, total, 1)
+		total++
 		if j := p.tail.writer.journal; j != nil && j.number > 0 {
 			rings++
 		}

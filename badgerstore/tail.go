@@ -38,6 +38,7 @@ type tail struct {
 	unnoted bool         // something that is not on flash is not in the journal's record
 	failed  bool         // a sync failed: what is on flash is not known, and no later one tells
 	small   int          // commits so far that suit a journal
+	calm    int          // those of them since the last one that does not
 
 	commits uint64 // records written
 	synced  uint64 // records known to be on flash, a count from the first on
@@ -262,7 +263,7 @@ func (t *tail) openFiles() error {
 		return unavailable(err, "cannot sync the segment %s", t.dir)
 	}
 	t.memSynced, t.valueSynced, t.flashed = t.memEnd, t.valueEnd, t.memEnd
-	t.small, t.unnoted = 0, false
+	t.small, t.calm, t.unnoted = 0, 0, false
 	t.written += 8 * pageSize
 	t.syncs += 8
 	return t.log.check()

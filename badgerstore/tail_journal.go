@@ -12,10 +12,18 @@ import (
 // What a tail does with a journal (journal.go). Without one it writes to Badger
 // and syncs Badger's logs. With one, a small commit that is to be on flash goes to
 // the journal, and to behind, of which Badger gets it later: before anything is
-// read or written past it, and when the ring is full. Everything that Badger gets
-// meanwhile, such as leases that need not be on flash at once, is in the next
-// record of the journal too, so that what is on flash has no holes. What does not
+// read or written past it, and when the ring is full. So does a small commit that
+// need not be on flash at once, such as leases, while commits are small; the kernel
+// has it then, in Badger's log, in case that the process is killed.
+//
+// Everything that is written meanwhile, also what Badger gets at once, is in the
+// next record of the journal, so that what is on flash has no holes. What does not
 // fit into a record makes the next sync one of Badger's logs.
+//
+// Badger writes to its log what is there already, maybe with the entries of a
+// transaction in another order, and zeros behind each for a moment. Should the
+// process end in that moment, the journal puts it right: so what is behind is in
+// the journal before Badger gets it.
 
 const (
 	// journalAfter is after how many small commits a tail gets a journal. A queue
@@ -25,6 +33,10 @@ const (
 	// journalAgain is how many small commits later it is tried again, when there
 	// was no room for one.
 	journalAgain = 4096
+	// calmAfter is after how many small commits in a row those that need not be on
+	// flash at once are left for later, too. Large ones in between would have them
+	// written to the journal as well.
+	calmAfter = 16
 )
 
 // madeJournal is a journal that a goroutine makes.
@@ -44,18 +56,17 @@ type behind struct {
 
 // put writes a commit, and puts it on flash if sync says so.
 func (t *tail) put(entries []entry, sync bool) error {
-	noted := t.note(entries)
-	if noted && sync && t.journal.hasRoom() {
-		if err := t.fits(entries); err != nil {
+	later := t.canWait(entries, sync)
+	if !later {
+		if err := t.flush(); err != nil {
 			return err
 		}
-		t.version++
-		t.behind.add(t.version, entries)
-		t.book(entries)
-		t.commits++
-		return t.sync()
 	}
-	if err := t.write(entries); err != nil {
+	write := t.write
+	if t.note(entries) && later {
+		write = func(entries []entry) error { return t.postpone(entries, sync) }
+	}
+	if err := write(entries); err != nil {
 		return err
 	}
 	t.commits++
@@ -63,6 +74,37 @@ func (t *tail) put(entries []entry, sync bool) error {
 		return nil
 	}
 	return t.sync()
+}
+
+// canWait reports whether Badger need not have a commit yet.
+func (t *tail) canWait(entries []entry, sync bool) bool {
+	if !t.isSmall(entries) {
+		t.calm = 0
+		return false
+	}
+	t.small++
+	t.calm++
+	if t.journal == nil || t.unnoted {
+		return false
+	}
+	return sync && t.journal.hasRoom() || !sync && t.calm > calmAfter
+}
+
+// postpone leaves a commit for later. It is in the journal's next record; the kernel
+// is given it unless that is written at once.
+func (t *tail) postpone(entries []entry, sync bool) error {
+	if err := t.fits(entries); err != nil {
+		return err
+	}
+	t.version++
+	if !sync {
+		if _, err := t.memFile.WriteAt(appendRawTxn(nil, t.version, entries), t.memEnd); err != nil {
+			return unavailable(err, "cannot write the log of %s", t.dir)
+		}
+	}
+	t.behind.add(t.version, entries)
+	t.book(entries)
+	return nil
 }
 
 func (b *behind) add(version uint64, entries []entry) {
@@ -77,14 +119,10 @@ func (b *behind) add(version uint64, entries []entry) {
 // reports false when that cannot be; then only a sync of Badger's logs puts it on
 // flash.
 func (t *tail) note(entries []entry) bool {
-	isSmall := !t.unnoted && t.isSmall(entries)
-	if isSmall {
-		t.small++
-	}
 	if t.journal == nil {
 		return false
 	}
-	if isSmall && t.journal.add(t.memEnd, t.version+1, entries) {
+	if !t.unnoted && t.isSmall(entries) && t.journal.add(t.memEnd, t.version+1, entries) {
 		return true
 	}
 	t.unnoted = true
@@ -106,45 +144,68 @@ func (t *tail) isSmall(entries []entry) bool {
 
 // flush gives Badger what is behind: what was written can be read then.
 func (t *tail) flush() error {
-	b := &t.behind
-	if b.count == 0 {
+	if t.behind.count == 0 {
 		return nil
 	}
+	if len(t.journal.record) > 0 {
+		if err := t.syncJournal(); err != nil {
+			t.failed = true
+			return err
+		}
+	}
+	if err := t.behind.commitTo(t.database); err != nil {
+		return err
+	}
+	if err := t.log.check(); err != nil {
+		return err
+	}
+	if err := t.checkEnd(); err != nil {
+		return err
+	}
+	if t.journal.hasRoom() {
+		return nil
+	}
+	return t.syncLogs()
+}
+
+// commitTo commits the transactions, in order, and forgets them. Badger gets all of
+// them before the first is waited for.
+func (b *behind) commitTo(d *database) error {
 	var (
 		wait   sync.WaitGroup
 		mu     sync.Mutex // guards failed
 		failed error
 		r      = reader{b: b.data}
 	)
+	done := func(err error) {
+		defer wait.Done()
+		mu.Lock()
+		defer mu.Unlock()
+		failed = errors.Join(failed, err)
+	}
 	for i := range b.count {
-		txn := t.writeTxn()
+		txn := d.writeTxn()
+		var err error
 		for _, e := range r.transaction() {
-			if err := txn.SetEntry(badger.NewEntry(e.key, e.value)); err != nil {
-				txn.Discard()
-				wait.Wait()
-				return unavailable(err, "cannot write to %s", t.dir)
-			}
+			err = errors.Join(err, txn.SetEntry(badger.NewEntry(e.key, e.value)))
 		}
 		wait.Add(1)
-		err := txn.CommitAt(b.first+uint64(i), func(err error) {
-			defer wait.Done()
-			mu.Lock()
-			defer mu.Unlock()
-			failed = errors.Join(failed, err)
-		})
 		if err != nil {
-			return unavailable(err, "cannot write to %s", t.dir)
+			txn.Discard()
+			done(err)
+			break
+		}
+		if err := txn.CommitAt(b.first+uint64(i), done); err != nil {
+			done(err)
+			break
 		}
 	}
 	wait.Wait()
 	if failed != nil {
-		return unavailable(failed, "cannot write to %s", t.dir)
+		return unavailable(failed, "cannot write to %s", d.dir)
 	}
 	b.data, b.count = b.data[:0], 0
-	if err := t.log.check(); err != nil {
-		return err
-	}
-	return t.checkEnd()
+	return nil
 }
 
 // checkEnd sees whether Badger's log ends where the books say, since that is where
