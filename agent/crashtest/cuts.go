@@ -1,6 +1,7 @@
 package crashtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +24,8 @@ type PowerCuts struct {
 	Starts []time.Duration
 	// Lost and Kept sum up what was not synced at the cuts.
 	Lost, Kept flashfs.Outcome
+	// Journals counts the journals with commits in them that the cuts have left.
+	Journals int
 	// Beside runs beside the load, until its context ends; nil is nothing.
 	Beside func(ctx context.Context, p *Process)
 	// Failures: calls of the device fail at random moments, too. Failed counts the
@@ -256,7 +259,28 @@ func (c *PowerCuts) loseAs(pages, names flashfs.Keep) error {
 	c.Lost.Pages += out.Pages - out.KeptPages
 	c.Lost.Names += out.Names - out.KeptNames
 	c.Book.PowerCut()
+	if err := c.countJournals(); err != nil {
+		return err
+	}
 	return c.reboot()
+}
+
+// countJournals looks for journals that recovery will have to go by.
+func (c *PowerCuts) countJournals() error {
+	paths, err := filepath.Glob(filepath.Join(c.Agent.Dir, "partitions", "*", "*", "journal"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		ring, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if len(bytes.TrimLeft(ring, "\x00")) > 0 {
+			c.Journals++
+		}
+	}
+	return nil
 }
 
 // check waits until the agent is ready, compares it with the book, and has it
