@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/head"
@@ -23,6 +22,7 @@ type conn struct {
 	in       *limited
 	r        *bufio.Reader
 	deadline deadlines
+	watch    watch
 	out      []byte // of replies; at most keepOut is kept between them
 	busy     bool
 	answered bool // a reply was given
@@ -37,14 +37,13 @@ const (
 	leftOver = 64 << 10
 	// refusalWait is how long a connection that was refused stays, at most.
 	refusalWait = 50 * time.Millisecond
-	// watchAfter is how long a handler runs before somebody looks whether the
-	// client is still there.
-	watchAfter = 10 * time.Millisecond
 )
 
 func newConn(s *Server, nc net.Conn) *conn {
 	in := &limited{r: nc}
-	return &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
+	c := &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
+	c.watch.c = c
+	return c
 }
 
 // limited reads from a connection; the head of a request is bounded.
@@ -72,6 +71,7 @@ func (l *limited) Read(p []byte) (n int, err error) {
 
 // serve handles one request after the other.
 func (c *conn) serve() {
+	defer c.watch.stop()
 	if c.s.Greet != nil {
 		peer, refusal := c.s.Greet(c.nc)
 		if refusal != nil {
@@ -199,12 +199,12 @@ func (c *conn) handle(req *http.Request) (keep bool) {
 	}
 	req = req.WithContext(ctx)
 	req.Body = b
-	stop := c.watch(b, cancel)
-	if !c.call(w, req) {
-		stop()
+	c.watch.begin(b, cancel)
+	ok := c.call(w, req)
+	c.watch.end()
+	if !ok {
 		return false
 	}
-	stop()
 	return w.finish() && b.drain(c) && !req.Close
 }
 
@@ -220,37 +220,4 @@ func (c *conn) call(w *response, req *http.Request) (ok bool) {
 	}()
 	c.s.Handler.ServeHTTP(w, req)
 	return true
-}
-
-// watch has cancel called when the client closes the connection while the
-// handler runs on. The function that it returns ends that.
-func (c *conn) watch(b *body, cancel func()) (stop func()) {
-	var stopped atomic.Bool
-	done := make(chan struct{})
-	var timer *time.Timer
-	armed := make(chan struct{}) // closed when timer is set
-	timer = time.AfterFunc(watchAfter, func() {
-		<-armed
-		if !stopped.Load() && !b.ended.Load() {
-			timer.Reset(watchAfter) // Still at the body, which tells by itself.
-			return
-		}
-		defer close(done)
-		if stopped.Load() {
-			return
-		}
-		if _, err := c.r.Peek(1); err != nil && !stopped.Load() {
-			cancel()
-		}
-	})
-	close(armed)
-	return func() {
-		if timer.Stop() {
-			return
-		}
-		stopped.Store(true)
-		_ = c.deadline.setRead(time.Unix(1, 0)) // Wakes it.
-		<-done
-		_ = c.deadline.setRead(time.Time{})
-	}
 }
