@@ -485,6 +485,35 @@ func TestJournalDamage(t *testing.T) {
 	}
 }
 
+// A journal that finds no room is done without.
+func TestJournalFull(t *testing.T) {
+	s, p := openForTest(t, Options{})
+	total := withJournal(t, p, 10)
+	f := p.tail.writer.journal.f
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tail.writer.journal.f = full
+	commitSmall(t, p, fmt.Sprintf("item %d", total), false)
+	produceSmall(t, p, total+1, 30)
+	total += 31
+	p.tail.writer.journal.f = f
+	if err := full.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []bool{false, true} {
+		got, reports := payloads(t, snapshot(t, s, p, cut))
+		wantItems(t, fmt.Sprintf("cut %v", cut), got, total)
+		if len(reports) > 0 {
+			t.Errorf("cut %v: %v", cut, reports)
+		}
+	}
+	produceSmall(t, p, total, 30)
+	got, _ := payloads(t, snapshot(t, s, p, true))
+	wantItems(t, "room again", got, total+30)
+}
+
 // When the journal cannot be written nothing more is acknowledged, and what was is
 // there when the store is opened again, although closing ends early.
 func TestJournalFails(t *testing.T) {

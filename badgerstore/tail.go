@@ -444,8 +444,14 @@ func (t *tail) sync() error {
 	return t.log.check()
 }
 
+// syncJournal writes the journal's record. Where the file system writes everything
+// to a new place and has none left, Badger's logs will do.
 func (t *tail) syncJournal() error {
 	n, err := t.journal.write()
+	if isFull(err) {
+		t.journal.reset()
+		return t.syncLogs()
+	}
 	if err != nil {
 		return unavailable(err, "cannot write the journal of %s", t.dir)
 	}
