@@ -315,39 +315,11 @@ func inspect(dir string) (contents, error) {
 	return c, nil
 }
 
-// settle opens and closes a database that was not closed, so that its memtable
-// becomes a table and everything in it is on flash.
-func settle(dir string, mem int64) error {
-	if err := makeSpace(dir, mem+settleSpace, 0); err != nil {
-		return err
-	}
-	d, err := openDatabase(dir, leastSizes(mem), false)
-	if err != nil {
-		return err
-	}
-	if err := d.close(); err != nil {
-		return unavailable(err, "the database %s cannot be closed", dir)
-	}
-	return nil
-}
-
 // leastSizes are for a database that is not written.
 func leastSizes(mem int64) sizes { return sizes{mem: mem, values: 1 << 20, threshold: valueThreshold} }
 
 // settleSpace is what opening and closing a database takes beside its memtable.
 const settleSpace = 256 << 10
-
-// memTableFor returns a memtable size that holds what a memtable file of that
-// size has. Badger makes the file twice the size, and cuts it to what is used
-// when it was interrupted while flushing; an entry may take twice as much in
-// memory as in the file.
-func memTableFor(fileSize int64) int64 {
-	for size := int64(minMemTable); ; size *= 2 {
-		if fileSize == 2*size || 2*fileSize <= size {
-			return size
-		}
-	}
-}
 
 // corrupt returns an error of kind ErrCorrupt.
 func corrupt(cause error, format string, args ...any) *queue.Error {

@@ -17,6 +17,8 @@ package badgerstore
 //	a full disk is a fault in a       blocks are reserved, and  TestFullDisk, TestSpareSegment,
 //	mapped file, which ends the       kept back; faults are     TestFaultInMappedFile
 //	process                           errors
+//	so does one while a memtable is   we make the table, with   TestCloseOnFullDisk,
+//	flushed, in Badger's goroutine    calls that can fail       TestTableLikeBadgers
 //	a memtable that cannot be made    it never rotates          TestBooks
 //	at a rotation ends the process
 //	an empty .mem or .vlog makes      removed before            TestEmptyLogFiles

@@ -118,21 +118,27 @@ func sameDevice(a, b string) bool {
 // discardDir removes dir with all that is in it, so that a power cut leaves it
 // as it was or marked as removed, never half empty under its own name.
 func discardDir(dir string) error {
-	gone := dir + removedSuffix
-	if err := os.RemoveAll(gone); err != nil {
-		return err
-	}
-	err := os.Rename(dir, gone)
+	gone, err := hideDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return err
-	}
 	return os.RemoveAll(gone)
+}
+
+// hideDir gives the directory a name by which it is removed, at the next start at
+// the latest. The error Is fs.ErrNotExist when it is not there.
+func hideDir(dir string) (gone string, err error) {
+	gone = dir + removedSuffix
+	if err := os.RemoveAll(gone); err != nil {
+		return gone, err
+	}
+	if err := os.Rename(dir, gone); err != nil {
+		return gone, err
+	}
+	return gone, syncDir(filepath.Dir(dir))
 }
 
 // removeLeftovers removes what discardDir left in dir when it was interrupted,

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -17,14 +18,31 @@ type logger struct {
 	mu     sync.Mutex
 	err    error
 	failed chan struct{} // closed with the first error
+	// handedOver: the memtable is not Badger's business any more.
+	handedOver bool
 }
 
 func newLogger(dir string) *logger { return &logger{dir: dir, failed: make(chan struct{})} }
+
+// flushFailure is how Badger's flush says that it could not make a table. It tries
+// again for ever.
+const flushFailure = "error flushing memtable"
+
+// handOver says that the flush is to fail, and then to end: the table of the
+// memtable is made by us.
+func (l *logger) handOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handedOver = true
+}
 
 // Errorf keeps the first error.
 func (l *logger) Errorf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.handedOver && strings.HasPrefix(format, flushFailure) {
+		runtime.Goexit() // The goroutine of the flush has nothing else to do.
+	}
 	if l.err != nil {
 		return
 	}

@@ -325,14 +325,13 @@ func (m *Meta) renew() error {
 		err = t.sync()
 	}
 	if err != nil {
-		_ = t.close() // What it holds is not wanted.
-		_ = discardDir(dir)
+		_ = t.throwAway() // What is left of it is removed at the next start.
 		return err
 	}
 	old := m.tail
 	m.tail = t
 	if old != nil {
-		_ = old.close() // What it holds is not wanted.
+		_ = old.throwAway() // As above; discardOld says so if it goes on.
 	}
 	return m.discardOld()
 }
@@ -389,7 +388,7 @@ func (m *Meta) Close() error {
 	}
 	var err error
 	if m.tail != nil {
-		err = m.tail.close()
+		err = m.tail.finish()
 		m.tail = nil
 	}
 	err = errors.Join(err, unlockDir(m.lock))

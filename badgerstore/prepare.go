@@ -212,8 +212,7 @@ func (p *partition) discardNext() {
 
 // discardTail gives up a new tail that could not be used.
 func (p *partition) discardTail(t *tail) {
-	_ = t.close() // What it holds is not wanted.
-	p.storage.report(t.dir, discardDir(t.dir))
+	p.storage.report(t.dir, t.throwAway())
 }
 
 // startJournal has a journal made for the tail when it takes small commits, where

@@ -67,7 +67,7 @@ func (p *partition) resume() error {
 		s.sources = nil
 	}
 	s.verified, s.barren = false, false
-	if t.log.check() != nil {
+	if t.log.check() != nil || hasLog(s.dir) {
 		return nil // Closing it failed; a new segment is the way on.
 	}
 	t.written, t.syncs = 0, 0

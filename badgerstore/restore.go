@@ -221,7 +221,10 @@ func (r *restore) renew(e entry) error {
 	if err := needSpace(r.temp, t.mem+valueStep+settleSpace, r.s.options.MinFree); err != nil {
 		return err
 	}
-	if err := errors.Join(t.sync(), t.close()); err != nil {
+	if err := t.sync(); err != nil {
+		return err
+	}
+	if err := t.finish(); err != nil {
 		return err
 	}
 	t.values = max(t.values, logSize(len(e.key), len(e.value))+recordSlack)
@@ -247,7 +250,6 @@ func (r *restore) end() error {
 	if err := needSpace(r.temp, t.mem+settleSpace, r.s.options.MinFree); err != nil {
 		return err
 	}
-	r.tail = nil
 	err := t.sync()
 	if err == nil {
 		err = t.markUsed()
@@ -255,10 +257,11 @@ func (r *restore) end() error {
 	if err == nil {
 		_, err = writeSources(t.dir, t.sources)
 	}
-	if err = errors.Join(err, t.close()); err != nil {
+	if err != nil {
 		return err
 	}
-	return nil
+	r.tail = nil
+	return t.finish()
 }
 
 // Finish writes the state and puts everything on flash.
@@ -314,7 +317,7 @@ func (r *restore) Install() error {
 // Abort removes what was written.
 func (r *restore) Abort() {
 	if r.tail != nil {
-		_ = r.tail.close() // What it holds is not wanted.
+		r.s.report(r.temp, r.tail.throwAway())
 		r.tail = nil
 	}
 	// What is left of it is removed when the storage is opened.

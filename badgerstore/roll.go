@@ -217,18 +217,14 @@ func (p *partition) sealOld(keep int, floor int64) {
 }
 
 // seal has a segment closed for good by a goroutine: the index of its sources is
-// written, unless it only rests, then the database closed, which turns its memtable into a table. That
-// is written through a mapping that nothing was reserved for, so it is not begun
-// near a full disk, which is where floor bytes are left: the segment stays open
-// and is tried again, unless the partition is closed; then its files stay as
-// after a crash.
+// written, unless it only rests, then the database closed and its memtable turned
+// into a table, for which blocks are reserved first. That is not begun near a full
+// disk, which is where floor bytes are left: the segment stays open and is tried
+// again, unless the partition is closed; then its files stay as after a crash.
 func (p *partition) seal(s *segment, closing bool, floor int64) {
 	t := s.writer
-	if err := needSpace(p.dir, t.mem+settleSpace, floor); err != nil {
-		if closing {
-			t.closeFiles()
-			s.writer = nil
-		}
+	n, err := p.tableFor(t, floor)
+	if err != nil && !closing {
 		return
 	}
 	p.takeCost(t)
@@ -236,19 +232,36 @@ func (p *partition) seal(s *segment, closing bool, floor int64) {
 	busy := s.busy
 	p.background.Go(func() {
 		defer close(busy)
-		if !t.rests {
+		if !t.rests && n != nil {
 			n, err := writeSources(s.dir, t.sources)
-			p.storage.report(s.dir, err)
+			p.reportUnlessFull(s, err)
 			p.written.Add(n)
 		}
-		err := t.close()
+		err := t.shut(n)
 		if errors.Is(err, errStuck) {
 			s.stuck = err
 		}
-		p.storage.report(s.dir, err)
+		p.reportUnlessFull(s, err)
 		p.written.Add(t.memUsed)
 		s.bytes = diskBytes(s.dir)
 	})
+}
+
+// reportUnlessFull reports a failure to close a segment, but for others having
+// taken the room: what is missing then is made when the segment is read.
+func (p *partition) reportUnlessFull(s *segment, err error) {
+	if !isFull(err) && !errors.Is(err, queue.ErrFull) {
+		p.storage.report(s.dir, err)
+	}
+}
+
+// tableFor makes room for the table of a tail's memtable where so many bytes stay
+// free then; nil if it is empty.
+func (p *partition) tableFor(t *tail, floor int64) (*tableFile, error) {
+	if err := needSpace(p.dir, tableSpace(t.memUsed)+settleSpace, floor); err != nil {
+		return nil, err
+	}
+	return t.newTable()
 }
 
 // takeCost adds up what a segment has cost that is no longer written.
@@ -295,9 +308,11 @@ func (p *partition) removeDone() {
 	}
 	kept := p.segments[:0]
 	for i, s := range p.segments {
-		if i == last || !p.isDone(s.span) || p.state.HasEvents(s.span) || p.isKept(s.span) || !p.remove(s) {
+		if i == last || !p.isDone(s.span) || p.state.HasEvents(s.span) || p.isKept(s.span) {
 			kept = append(kept, s)
+			continue
 		}
+		p.remove(s)
 	}
 	clear(p.segments[len(kept):])
 	p.segments = kept
@@ -315,15 +330,10 @@ func (p *partition) isDone(span uint64) bool {
 	return !found
 }
 
-// remove has a segment removed by a goroutine. It reports false when there is no
-// room to close its database first.
-func (p *partition) remove(s *segment) bool {
+// remove has a segment removed by a goroutine.
+func (p *partition) remove(s *segment) {
 	t := s.writer
 	if t != nil {
-		giveBlocksBack(t)
-		if needSpace(p.dir, t.mem+settleSpace, 0) != nil {
-			return false
-		}
 		p.takeCost(t)
 		s.writer = nil
 	}
@@ -338,11 +348,13 @@ func (p *partition) remove(s *segment) bool {
 	}
 	p.background.Go(func() {
 		s.wait()
+		err := error(nil)
 		if t != nil {
-			_ = t.close() // What it holds is not wanted.
+			err = t.throwAway()
+		} else {
+			err = discardDir(s.dir)
 		}
-		p.storage.report(s.dir, discardDir(s.dir))
+		p.storage.report(s.dir, err)
 		p.storage.keepBallast()
 	})
-	return true
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/kapetan-io/querator-edge/queue"
-	"golang.org/x/sys/unix"
 )
 
 // segment is one link of a partition's chain. It belongs to the partition's
@@ -186,7 +185,7 @@ func openSealed(dir string, check valueCheck, mayEnd bool) (*database, error) {
 		return nil, err
 	}
 	if c.mem > 0 {
-		if err := settle(dir, memTableFor(c.mem)); err != nil {
+		if err := settle(dir); err != nil {
 			return nil, err
 		}
 	}
@@ -245,11 +244,4 @@ func inBlock(d *database, first uint64, err error) error {
 	}
 	return &queue.Error{Kind: kind, Err: err,
 		Msg: fmt.Sprintf("the block of items from %d on in %s cannot be read", first, d.dir)}
-}
-
-// giveBlocksBack frees the blocks of the value log of a segment that is going to
-// be removed, so that closing its database has room on a full disk.
-func giveBlocksBack(t *tail) {
-	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-	_ = unix.Fallocate(int(t.valueFile.Fd()), mode, logHeader, max(t.reserved, t.valueEnd))
 }

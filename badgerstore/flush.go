@@ -1,0 +1,412 @@
+package badgerstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
+	"github.com/kapetan-io/querator-edge/queue"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+)
+
+// When Badger closes a database, or opens one that was not closed, it turns the
+// memtable into a table, which it writes through the mapping of a new file without
+// blocks, in a goroutine of its own. Somebody else who fills the disk at that moment
+// makes that a SIGBUS, which ends the process, however much was free when it began.
+// So tables are made here instead, of the memtable's log, and written by calls that
+// return an error. Badger only reads them.
+//
+// The steps, each on flash before the next: the table; its name in the MANIFEST; the
+// log goes. What an interruption leaves is what one of Badger's own would leave, so
+// that checkManifest knows it.
+
+// tableFile is a table that is being made: a file that has blocks, or nothing.
+type tableFile struct {
+	f   *os.File
+	dir string
+	id  uint64
+}
+
+// newTable makes a file for the next table of the database in dir and reserves
+// size bytes of the device for it. The error is of kind queue.ErrFull when there is
+// no room; nothing is left then.
+func newTable(dir string, size int64) (*tableFile, error) {
+	named, err := readManifest(filepath.Join(dir, badger.ManifestFilename))
+	if err != nil {
+		return nil, err
+	}
+	n := &tableFile{dir: dir, id: 1}
+	for id := range named {
+		n.id = max(n.id, id+1)
+	}
+	// One that is there was not named: the process ended before.
+	n.f, err = os.OpenFile(table.NewFilename(n.id, dir), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if isFull(err) {
+		return nil, &queue.Error{Kind: queue.ErrFull, Err: err, Msg: fmt.Sprintf("the disk is full: %s takes no table", dir)}
+	}
+	if err != nil {
+		return nil, unavailable(err, "cannot make a table in %s", dir)
+	}
+	if size == 0 {
+		return n, nil
+	}
+	if err := allocate(n.f, 0, size); err != nil {
+		n.drop()
+		return nil, err
+	}
+	return n, nil
+}
+
+// tableSpace bounds what a table takes whose entries take used bytes of a memtable:
+// its filter and its index come on top of them.
+func tableSpace(used int64) int64 { return used + used/4 + 4*pageSize }
+
+// drop gives the file up; nil is none.
+func (n *tableFile) drop() {
+	if n == nil {
+		return
+	}
+	_ = n.f.Close()
+	_ = os.Remove(n.f.Name()) // Else it is removed when the directory is looked at again.
+}
+
+// fill writes what Badger would keep of the memtable's log at path. It is on flash
+// on return. An empty log makes no table: then it reports false.
+func (n *tableFile) fill(path string) (filled bool, err error) {
+	data, err := tableOf(path)
+	if err != nil || data == nil {
+		return false, err
+	}
+	_, err = n.f.WriteAt(data, 0)
+	if err == nil {
+		err = n.f.Truncate(int64(len(data))) // Blocks beyond are given back.
+	}
+	if err == nil {
+		err = fdatasync(n.f)
+	}
+	if err != nil {
+		return false, unavailable(err, "cannot write %s", n.f.Name())
+	}
+	return true, nil
+}
+
+// adopt makes the table part of the database, which is closed, in place of the log
+// at path.
+func (n *tableFile) adopt(path string) error {
+	if err := n.f.Close(); err != nil {
+		return unavailable(err, "cannot write %s", n.f.Name())
+	}
+	err := errors.Join(syncDir(n.dir), nameTable(filepath.Join(n.dir, badger.ManifestFilename), n.id))
+	if err == nil {
+		err = removeLog(path)
+	}
+	if err != nil {
+		return unavailable(err, "cannot add a table to %s", n.dir)
+	}
+	return nil
+}
+
+// removeLog removes a memtable's log. Its blocks go at once, also while Badger has
+// it open.
+func removeLog(path string) error { return errors.Join(os.Truncate(path, 0), os.Remove(path)) }
+
+// tableOf returns the table of what Badger would keep of a memtable's log, nil if
+// that is nothing.
+func tableOf(path string) ([]byte, error) {
+	type keyValue struct {
+		key   []byte // with the version
+		value y.ValueStruct
+	}
+	var kept, open []keyValue
+	_, err := scanLog(path, func(e *rawEntry) error {
+		if e.meta&metaEndTxn == 0 {
+			open = append(open, keyValue{
+				key: y.KeyWithTs(e.key, e.version), value: y.ValueStruct{Meta: e.meta, Value: bytes.Clone(e.value)},
+			})
+		}
+		return nil
+	}, func() { kept, open = append(kept, open...), nil })
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	slices.SortStableFunc(kept, func(a, b keyValue) int { return y.CompareKeys(a.key, b.key) })
+	o := badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil)
+	var size int
+	for i := range kept {
+		size += len(kept[i].key) + len(kept[i].value.Value)
+	}
+	b := table.NewTableBuilder(table.Options{
+		// A builder that outgrows it loses its table where int has 32 bits.
+		TableSize: uint64(4*size + 4*minMemTable), BlockSize: o.BlockSize, BloomFalsePositive: o.BloomFalsePositive,
+		ChkMode: o.ChecksumVerificationMode, Compression: options.None,
+	})
+	defer b.Close()
+	for i := range kept {
+		v := &kept[i].value
+		pointed := uint32(0)
+		if v.Meta&metaPointer != 0 && len(v.Value) == pointerSize {
+			pointed = binary.NativeEndian.Uint32(v.Value[4:]) // Badger's pointers lie there as in memory.
+		}
+		b.Add(kept[i].key, *v, pointed)
+	}
+	return b.Finish(), nil
+}
+
+// nameTable adds a table to a MANIFEST; it is on flash on return.
+func nameTable(path string, id uint64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// What was torn off behind the last change goes, as Badger does it.
+	_, end, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil))
+	if err != nil {
+		return err
+	}
+	change, err := proto.Marshal(&pb.ManifestChangeSet{Changes: []*pb.ManifestChange{{
+		Id: id, Op: pb.ManifestChange_CREATE, EncryptionAlgo: pb.EncryptionAlgo_aes, Compression: uint32(options.None),
+	}}})
+	if err != nil {
+		return err
+	}
+	text := binary.BigEndian.AppendUint32(nil, uint32(len(change)))
+	text = binary.BigEndian.AppendUint32(text, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
+	if _, err := f.WriteAt(append(text, change...), end); err != nil {
+		return errors.Join(err, f.Truncate(end))
+	}
+	return f.Sync()
+}
+
+// settle turns the memtables of a database that was not closed into tables, so that
+// it can be opened for reading, and cuts off what lies behind the end of its last
+// value log. What its files hold was looked at before (examine).
+func settle(dir string) error {
+	names, err := listDir(dir)
+	if err != nil {
+		return unavailable(err, "cannot read the directory %s", dir)
+	}
+	slices.Sort(names)
+	last := ""
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		switch filepath.Ext(name) {
+		case ".mem":
+			err = settleLog(path)
+		case ".vlog":
+			last = path
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if last == "" {
+		return nil
+	}
+	l, err := scanLog(last, func(*rawEntry) error { return nil }, func() {})
+	if err != nil {
+		return err
+	}
+	if l.end < l.size {
+		if err := truncateSynced(last, l.end); err != nil {
+			return unavailable(err, "cannot cut %s", last)
+		}
+	}
+	return nil
+}
+
+// hasLog reports whether a memtable's log is in the directory of a database, whose
+// table is not made.
+func hasLog(dir string) bool {
+	names, err := listDir(dir)
+	return err != nil || slices.ContainsFunc(names, func(name string) bool { return filepath.Ext(name) == ".mem" })
+}
+
+// settleLog turns one memtable's log into a table.
+func settleLog(path string) error {
+	dir := filepath.Dir(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return unavailable(err, "cannot open %s", path)
+	}
+	var st unix.Stat_t
+	err = errors.Join(unix.Fstat(int(f.Fd()), &st), f.Close())
+	if err != nil {
+		return unavailable(err, "cannot look at %s", path)
+	}
+	need := tableSpace(min(st.Size, int64(st.Blocks)*512))
+	if err := makeSpace(dir, need+settleSpace, 0); err != nil {
+		return err
+	}
+	n, err := newTable(dir, need)
+	if err != nil {
+		return err
+	}
+	filled, err := n.fill(path)
+	switch {
+	case err != nil:
+		n.drop()
+		return err
+	case !filled:
+		n.drop()
+		if err := removeLog(path); err != nil {
+			return unavailable(err, "cannot remove %s", path)
+		}
+		return nil
+	}
+	return n.adopt(path)
+}
+
+func truncateSynced(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Sync(), f.Close())
+}
+
+// isBlank reports whether nothing was written since the database was opened, so
+// that closing it makes no table.
+func (t *tail) isBlank() bool { return t.memEnd == logHeader }
+
+// newTable makes room for the table of the memtable; nil if that is empty.
+func (t *tail) newTable() (*tableFile, error) {
+	if t.isBlank() {
+		return nil, nil
+	}
+	return newTable(t.dir, tableSpace(t.memUsed))
+}
+
+// finish closes the database of a tail; its memtable becomes a table. Where there
+// is no room for that it is closed all the same, and its files stay as after a crash.
+func (t *tail) finish() error {
+	n, err := t.newTable()
+	if errors.Is(err, queue.ErrFull) {
+		err = nil
+	}
+	return errors.Join(err, t.shut(n))
+}
+
+// shut closes the database of a tail for good, or for a while: its memtable becomes
+// the table n. When n is nil or that fails, the files stay as after a crash, and are
+// settled when they are read.
+func (t *tail) shut(n *tableFile) error {
+	if t.isBlank() {
+		return t.close()
+	}
+	path, filled := t.memFile.Name(), false
+	err := t.settle()
+	switch {
+	case err != nil:
+		// What only the journal has stays there. A sync that failed is not tried again.
+		n.drop()
+		t.closeFiles()
+		t.charge(-t.charged)
+		return errors.Join(errStuck, err)
+	case n == nil:
+		n, err = newTable(t.dir, 0) // For what it takes to be in Badger's way.
+	default:
+		filled, err = n.fill(path)
+	}
+	if n == nil {
+		t.closeFiles() // Badger goes on until the end of the process.
+		return errors.Join(err, errStuck)
+	}
+	if fault := t.closeUnflushed(); fault != nil || !filled {
+		n.drop()
+		return errors.Join(err, fault)
+	}
+	return n.adopt(path)
+}
+
+// throwAway closes the database of a tail and removes its directory: what it holds
+// is not wanted. It needs no room on the device.
+func (t *tail) throwAway() error {
+	gone, err := hideDir(t.dir)
+	if err != nil {
+		t.closeFiles() // Badger goes on until the end of the process.
+		return err
+	}
+	t.forgetJournal()
+	_ = t.closeUnflushed() // It finds no directory any more, and nothing is lost with it.
+	return errors.Join(removeLog(filepath.Join(gone, filepath.Base(t.memFile.Name()))), os.RemoveAll(gone))
+}
+
+// forgetJournal lets go of the journal, and of what Badger has not got of it.
+func (t *tail) forgetJournal() {
+	if m := t.making; m != nil {
+		<-m.ready
+		t.making, t.journal = nil, m.journal
+	}
+	if t.journal != nil {
+		_ = t.journal.f.Close() // It goes with the directory.
+	}
+	t.journal, t.behind = nil, behind{}
+}
+
+// closeUnflushed closes the database and leaves its memtable's log as it is. There
+// is something in the way of the table that Badger wants to make.
+func (t *tail) closeUnflushed() error {
+	maps, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(t.memFile.Fd())))
+	t.log.handOver()
+	err := t.close()
+	if !errors.Is(err, errStuck) {
+		// What Badger's flush has not got to closes nobody.
+		err = errors.Join(err, unmap(maps))
+	}
+	return err
+}
+
+// unmap ends the mapping of a file, which Badger has lost sight of. The name is the
+// kernel's.
+func unmap(name string) error {
+	f, err := os.Open("/proc/self/maps")
+	if err != nil || name == "" {
+		return nil // It stays until the end of the process: addresses, no memory.
+	}
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		// 7f0000000000-7f0000040000 rw-s 00000000 08:01 1234      /path
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6)
+		if len(fields) < 6 || strings.TrimLeft(fields[5], " ") != name {
+			continue
+		}
+		from, end, _ := strings.Cut(fields[0], "-")
+		a, err1 := strconv.ParseUint(from, 16, strconv.IntSize)
+		b, err2 := strconv.ParseUint(end, 16, strconv.IntSize)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		if err := munmap(uintptr(a), uintptr(b-a)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// munmap ends a mapping that is no memory of Go's.
+func munmap(at, size uintptr) error {
+	if _, _, errno := unix.Syscall(unix.SYS_MUNMAP, at, size, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
