@@ -16,9 +16,11 @@ import (
 type fullStorage struct {
 	queue.Storage
 	full atomic.Bool
+	halt atomic.Int64 // how long the next look takes: the process is halted, or the device suspended
 }
 
 func (s *fullStorage) check() error {
+	time.Sleep(time.Duration(s.halt.Swap(0)))
 	if s.full.Load() {
 		return &queue.Error{Kind: queue.ErrFull, Msg: "the disk is full"}
 	}
@@ -134,5 +136,61 @@ func TestNoRoom(t *testing.T) {
 		}
 		s.full.Store(false)
 		w.counts(q, 2, 1, 0)
+	})
+}
+
+// While the process is halted nobody looks for room, however long that lasts.
+func TestHaltedWithoutRoom(t *testing.T) {
+	inFullWorld(t, func(w *world, s *fullStorage, q *queue.Queue, leased []queue.Item) {
+		s.full.Store(true)
+		time.AfterFunc(time.Second/2, func() { s.halt.Store(int64(10 * time.Second)) })
+		began := time.Now()
+		time.AfterFunc(10*time.Second+time.Second, func() { s.full.Store(false) })
+		w.retry(q, queue.RetryItem{}, leased...)
+		if d := time.Since(began); d < 10*time.Second+time.Second || d > 10*time.Second+1100*time.Millisecond {
+			t.Errorf("retry was answered after %s, want it when there was room", d)
+		}
+		copy(leased, w.lease(q, 1, "b"))
+	})
+}
+
+// A partition that cannot be opened for want of room is opened when there is some,
+// however long that took; until then it says so.
+func TestOpenOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, meta: memstore.NewMeta(), clock: queuetest.NewClock(time.Now())}
+		s := &fullStorage{Storage: memstore.New(memstore.Options{MaxBytes: 1 << 20, Boot: w.clock.Boot()})}
+		failures := 0
+		svc, err := queue.Open(w.ctx(), queue.Config{
+			Meta: w.meta, Clock: w.clock, Storages: []queue.NamedStorage{{Name: "mem", Storage: s, Affinity: 1}},
+			Events: queue.Events{PartitionFailed: func(string, int, error) { failures++ }},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.svc = svc
+		s.full.Store(true)
+		q := w.create("q")
+		produce := func() (time.Duration, error) {
+			began := time.Now()
+			err := q.Produce(w.ctx(), &queue.ProduceRequest{RequestTimeout: time.Minute, Items: []queue.Item{{Payload: []byte("a")}}})
+			return time.Since(began), err
+		}
+		for range 3 {
+			time.Sleep(time.Minute)
+			if d, err := produce(); !errors.Is(err, queue.ErrFull) || d > 100*time.Millisecond {
+				t.Errorf("produce: %v after %s, want ErrFull at once", err, d)
+			}
+		}
+		if failures != 1 {
+			t.Errorf("%d failures were reported, want 1", failures)
+		}
+		s.full.Store(false)
+		if d, err := produce(); err != nil || d > 100*time.Millisecond {
+			t.Errorf("produce: %v after %s, want it at once since there is room", err, d)
+		}
+		w.complete(q, w.lease(q, 1, "a")...)
+		w.stop()
+		synctest.Wait()
 	})
 }

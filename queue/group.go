@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"time"
 )
 
 // group is one commit in the making: first everything that can fail for want
@@ -67,48 +66,14 @@ func (p *partition) group(reqs []*request) {
 	}
 }
 
-const (
-	// roomPatience is how long a request about items that are there waits for room
-	// for its record: whoever has filled the disk to the last byte may let go of it
-	// soon, as when a log is rotated.
-	roomPatience = 2 * time.Second
-	// roomNap is how long a partition waits before it looks again.
-	roomNap = 20 * time.Millisecond
-)
-
 // putOff ends a group that finds no room even for its record, or that the end of
 // the queue has overtaken. Nothing has changed. What adds items is refused, what
 // finds no room is tried again for a while.
 func (g *group) putOff(err error) {
 	g.undo()
 	p := g.p
-	p.starved = errors.Is(err, ErrFull) && p.core.waiters.size() > 0
-	for _, r := range g.reqs {
-		if errors.Is(err, ErrFull) && p.awaitsRoom(r) {
-			p.starved = true
-			continue
-		}
-		p.taken(r)
-		p.reject(r, err)
-	}
-}
-
-// awaitsRoom puts a request that found no room back into the inbox. It reports
-// false when it has waited for long enough.
-func (p *partition) awaitsRoom(r *request) bool {
-	if r.starvedAt.IsZero() {
-		r.starvedAt = time.Now()
-	}
-	if r.kind == kindProduce || time.Since(r.starvedAt) >= roomPatience || r.lease != nil && p.core.waiters.isCancelled(r.lease) {
-		return false
-	}
-	if !p.inbox.add(r) {
-		return false
-	}
-	if r.counted {
-		p.core.queued.Add(1)
-	}
-	return true
+	waits := p.putOff(g.reqs, err)
+	p.starved = waits || errors.Is(err, ErrFull) && p.core.waiters.size() > 0
 }
 
 // undo gives back what collectDuty has taken.

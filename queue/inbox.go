@@ -44,8 +44,7 @@ type request struct {
 	// counted: the request counts against the limit of waiting requests.
 	counted bool
 
-	// starvedAt is when it first found no room on the disk; zero if it did not.
-	starvedAt time.Time
+	room patience // that it has had when the disk had no room for it
 
 	// answered, if set, is called by the loop after the answer; it must not
 	// block.

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -140,67 +139,6 @@ func (p *partition) gather(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-t.C:
-	}
-}
-
-// openStore opens the partition, and tries again until it succeeds or ctx ends.
-func (p *partition) openStore(ctx context.Context) bool {
-	began := time.Now()
-	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		ps, err := p.tryOpen(ctx)
-		for errors.Is(err, ErrFull) && time.Since(began) < roomPatience && pause(ctx, roomNap) {
-			ps, err = p.tryOpen(ctx) // Requests wait meanwhile.
-		}
-		if err == nil {
-			p.adopt(ps)
-			return true
-		}
-		if ctx.Err() != nil {
-			return false
-		}
-		p.report(err)
-		if !p.refuse(ctx, wait) {
-			return false
-		}
-	}
-}
-
-// tryOpen opens the store when it is the partition's turn.
-func (p *partition) tryOpen(ctx context.Context) (PartitionStore, error) {
-	select {
-	case p.opening <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { <-p.opening }()
-	return p.storage.OpenPartition(p.key)
-}
-
-// pause reports false when ctx has ended before the time is over.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// refuse answers what comes with the failure, for as long as wait.
-func (p *partition) refuse(ctx context.Context, wait time.Duration) bool {
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	for {
-		p.refuseAll(p.take())
-		select {
-		case <-ctx.Done():
-			return false
-		case <-t.C:
-			return true
-		case <-p.inbox.wake:
-		}
 	}
 }
 
