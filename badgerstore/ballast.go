@@ -25,8 +25,10 @@ const (
 	metaBallast = 1 << 20
 )
 
-// keepBallast makes the ballast of a storage in dir, or makes it whole again,
-// unless space is short. A storage without works all the same.
+// keepBallast makes the ballast of a storage in dir, or makes it whole again, unless
+// less than half the floor would be left, which is what spare segments are made of.
+// Where items fill the disk up to the floor it has to be made of the rest, or it would
+// never be there again. A storage without works all the same.
 func keepBallast(dir string, size, floor int64) {
 	path := filepath.Join(dir, ballastName)
 	st, err := statfs(dir)
@@ -34,10 +36,14 @@ func keepBallast(dir string, size, floor int64) {
 		return
 	}
 	size = min(size, int64(st.Blocks)*int64(st.Bsize)/ballastShare)
-	if info, err := os.Stat(path); err == nil && info.Size() >= size {
+	var had int64
+	if info, err := os.Stat(path); err == nil {
+		had = info.Size()
+	}
+	if had >= size {
 		return
 	}
-	if size <= 0 || int64(st.Bavail)*int64(st.Bsize) < floor+2*size {
+	if size <= 0 || int64(st.Bavail)*int64(st.Bsize) < floor/2+size {
 		return
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -46,7 +52,7 @@ func keepBallast(dir string, size, floor int64) {
 	}
 	err = ignoreInterrupt(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
 	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(path) // Half a ballast is none.
+		giveBallast(path, size, size-had) // Others were faster; what was there stays.
 	}
 }
 

@@ -282,6 +282,7 @@ func (p *partition) Maintain(idle bool) error {
 		}
 	}
 	p.removeDone()
+	p.storage.tendBallast()
 	p.sealOld(p.spare(), p.storage.options.MinFree)
 	if p.tail != nil {
 		p.prepareNext()

@@ -123,6 +123,31 @@ func TestBallastIsGivenBitByBit(t *testing.T) {
 	}
 }
 
+// Where items have filled the disk up to the floor, the ballast is made again of what
+// is left, but not of what spare segments are made of.
+func TestBallastComesBack(t *testing.T) {
+	const floor = 8 << 20
+	for free, want := range map[int64]int64{floor: 3 << 20, floor / 2: 0} {
+		disk := tinyDisk(t, 24<<20)
+		f, err := os.Create(filepath.Join(disk, "items"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := allocate(f, 0, 24<<20-free); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		keepBallast(disk, ballastSize, floor)
+		info, err := os.Stat(filepath.Join(disk, ballastName))
+		if want == 0 && !os.IsNotExist(err) || want > 0 && (err != nil || info.Size() != want) {
+			t.Errorf("with %d bytes free: ballast %v, %v, want %d bytes", free, info, err, want)
+		}
+	}
+}
+
 // On a small file system segments are small, since space is freed by segments.
 func TestSegmentsFitTheFileSystem(t *testing.T) {
 	s, _ := openForTest(t, Options{})

@@ -25,9 +25,10 @@ type Storage struct {
 	open   map[string]*partition // those in use by directory name; nil while one is opened
 	format uint32                // that the file of that name has
 
-	ballast sync.Mutex   // the file of that name
-	plenty  atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
-	started time.Time
+	ballast   sync.Mutex   // the file of that name
+	ballastAt atomic.Int64 // when it is looked at again, since started
+	plenty    atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
+	started   time.Time
 
 	large   sync.Mutex   // held while a large commit is written
 	writing atomic.Int64 // bytes of memory of the segments that are open for writing
@@ -86,6 +87,14 @@ func (s *Storage) keepBallast() {
 	s.ballast.Lock()
 	defer s.ballast.Unlock()
 	keepBallast(s.options.Dir, ballastSize, s.options.MinFree)
+}
+
+// tendBallast is keepBallast, now and then.
+func (s *Storage) tendBallast() {
+	now := int64(time.Since(s.started))
+	if due := s.ballastAt.Load(); now >= due && s.ballastAt.CompareAndSwap(due, now+int64(prepareAgain)) {
+		s.keepBallast()
+	}
 }
 
 // clean removes partitions whose removal was interrupted.
