@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -27,7 +28,7 @@ const streamType = "application/octet-stream"
 // Backup has the agent take a back-up, of queues that go on meanwhile, and returns the stream, in the format of
 // package queue/backup. The caller reads it to its end without long breaks, since the agent keeps what it has not
 // sent yet, and closes it. What was read is a back-up only if the stream is sound up to its end mark: that is for
-// backup.Reader to say.
+// backup.Reader to say. The error of reading Is ErrUnavailable when the agent ended before.
 func (c *Client) Backup(ctx context.Context, o BackupOptions) (io.ReadCloser, error) {
 	req := &pb.AgentBackupRequest{QueueName: o.Queue, Since: o.Since}
 	if o.Partition != nil {
@@ -46,7 +47,23 @@ func (c *Client) Backup(ctx context.Context, o BackupOptions) (io.ReadCloser, er
 		return nil, &Error{Code: resp.StatusCode, kind: ErrInternal,
 			Message: fmt.Sprintf("agent.backup: the answer is of content type '%s', not a back-up", media)}
 	}
-	return resp.Body, nil
+	return &stream{ReadCloser: resp.Body, place: c.place}, nil
+}
+
+// stream is an answer of any length. One that breaks off says so.
+type stream struct {
+	io.ReadCloser
+	place string
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
+	}
+	// Its cause is not given: as io.ErrUnexpectedEOF it would look like a file that is damaged.
+	return n, &Error{kind: ErrUnavailable, sent: true,
+		Message: fmt.Sprintf("the connection to the agent at %s broke before the end: %v", s.place, rootCause(err))}
 }
 
 // Restored says what was restored.

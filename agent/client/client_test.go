@@ -20,6 +20,8 @@ import (
 
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/queue/backup"
 )
 
 // serveUnix serves h on a Unix socket until the test ends and returns the socket's path.
@@ -318,5 +320,25 @@ func TestAnswersOfOurOwn(t *testing.T) {
 		Ledger: client.Ledger{Produced: 14}}
 	if !reflect.DeepEqual(found[0], want) {
 		t.Errorf("audit: %+v, want %+v", found[0], want)
+	}
+}
+
+// A back-up whose agent ends in the middle is not one that is damaged.
+func TestBackupBreaksOff(t *testing.T) {
+	c := client.Client{Socket: serveUnix(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write([]byte("querator backup 1\n"))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))}
+	defer c.Close()
+	stream, err := c.Backup(t.Context(), client.BackupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	_, err = backup.NewReader(stream)
+	if !errors.Is(err, client.ErrUnavailable) || errors.Is(err, queue.ErrCorrupt) || !strings.Contains(err.Error(), "broke before the end") {
+		t.Errorf("reading what broke off: %v, want ErrUnavailable", err)
 	}
 }
