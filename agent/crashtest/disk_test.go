@@ -1,12 +1,12 @@
 package crashtest_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +46,7 @@ func mountExt4(t *testing.T, dir string) {
 type diskLoad struct {
 	t     *testing.T
 	queue string
+	room  room // on the disk that the queue is on
 
 	mu                          sync.Mutex
 	next                        uint64
@@ -53,6 +54,9 @@ type diskLoad struct {
 	maybe                       map[uint64]bool // the answer to produce or complete was lost
 	done                        map[uint64]bool // completed
 	produced, refused, restarts int
+	// starved counts leases, completes and retries that were refused since others held
+	// the disk for longer than such a request has to wait.
+	starved int
 }
 
 // newDiskLoad creates the queue.
@@ -69,8 +73,26 @@ func isGone(err error) bool {
 	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrShutdown)
 }
 
+// leaseWait is for how long a lease waits for items; longer than for room.
+const leaseWait = 3 * time.Second
+
+// refuses judges the refusal of a request about items that are there, sent at that
+// time. It reports false when the error is another one than want of room.
+func (l *diskLoad) refuses(what string, sent time.Time, err error) bool {
+	if !errors.Is(err, client.ErrFull) {
+		return false
+	}
+	if bad := l.room.judge(sent, time.Now(), leaseWait); bad != "" {
+		l.t.Errorf("%s was refused for want of room, but %s: %v", what, bad, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.starved++
+	return true
+}
+
 // produce adds one item. It reports whether the agent is there.
-func (l *diskLoad) produce(p *crashtest.Process, r *rand.Rand) bool {
+func (l *diskLoad) produce(ctx context.Context, p *crashtest.Process, r *rand.Rand) bool {
 	l.mu.Lock()
 	n := l.next
 	l.next++
@@ -80,7 +102,7 @@ func (l *diskLoad) produce(p *crashtest.Process, r *rand.Rand) bool {
 	for i := 8; i+8 <= len(payload); i += 8 {
 		binary.BigEndian.PutUint64(payload[i:], r.Uint64())
 	}
-	err := p.Client.Produce(l.t.Context(), l.queue, client.ProduceItem{Payload: payload})
+	err := p.Client.Produce(context.WithoutCancel(ctx), l.queue, client.ProduceItem{Payload: payload})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var e *client.Error
@@ -101,13 +123,16 @@ func (l *diskLoad) produce(p *crashtest.Process, r *rand.Rand) bool {
 	return true
 }
 
-// consume leases some items and completes or gives back all of them.
-func (l *diskLoad) consume(p *crashtest.Process, r *rand.Rand) bool {
-	items, err := p.Client.Lease(l.t.Context(), l.queue, client.LeaseOptions{BatchSize: 1 + r.IntN(10), Wait: 50 * time.Millisecond})
+// consume leases some items and completes or gives back all of them. The lease
+// ends with ctx.
+func (l *diskLoad) consume(ctx context.Context, p *crashtest.Process, r *rand.Rand) bool {
+	sent := time.Now()
+	items, err := p.Client.Lease(ctx, l.queue, client.LeaseOptions{BatchSize: 1 + r.IntN(10), Wait: leaseWait})
+	ctx = context.WithoutCancel(ctx)
 	switch {
-	case errors.Is(err, client.ErrEmpty):
+	case errors.Is(err, client.ErrEmpty), l.refuses("a lease", sent, err):
 		return true
-	case isGone(err):
+	case isGone(err), errors.Is(err, context.Canceled):
 		return false
 	case err != nil:
 		l.t.Errorf("lease failed: %v", err)
@@ -124,16 +149,21 @@ func (l *diskLoad) consume(p *crashtest.Process, r *rand.Rand) bool {
 	}
 	l.mu.Unlock()
 	if r.IntN(8) == 0 {
-		if err := p.Client.Retry(l.t.Context(), l.queue, items[0].Partition, client.RetryItem{ID: ids[0]}); err != nil && !isGone(err) {
+		sent = time.Now()
+		err := p.Client.Retry(ctx, l.queue, items[0].Partition, client.RetryItem{ID: ids[0]})
+		if err != nil && !isGone(err) && !l.refuses("a retry", sent, err) {
 			l.t.Errorf("retry failed: %v", err)
-		} else if err == nil {
-			items, ids = items[1:], ids[1:]
 		}
+		items, ids = items[1:], ids[1:]
 	}
 	if len(ids) == 0 {
 		return true
 	}
-	err = p.Client.Complete(l.t.Context(), l.queue, items[0].Partition, ids...)
+	sent = time.Now()
+	err = p.Client.Complete(ctx, l.queue, items[0].Partition, ids...)
+	if l.refuses("a complete", sent, err) {
+		return true // The leases lapse.
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
@@ -154,52 +184,25 @@ func (l *diskLoad) consume(p *crashtest.Process, r *rand.Rand) bool {
 	return err == nil || !isGone(err)
 }
 
-// fill takes all of the disk, or some of it, for a while, again and again.
-func fill(dir string, seed uint64, stop <-chan struct{}) {
-	r := rand.New(rand.NewPCG(seed, 7))
-	path := filepath.Join(dir, "other")
-	defer os.Remove(path)
-	for {
-		if f, err := os.Create(path); err == nil {
-			most := 24 << 20
-			if r.IntN(3) == 0 {
-				most = r.IntN(most)
-			}
-			for n := 0; n < most && err == nil; n += 16 << 10 {
-				_, err = f.Write(make([]byte, 16<<10)) // A full disk is what it is for.
-			}
-			f.Close()
-		}
-		select {
-		case <-stop:
-			return
-		case <-time.After(time.Duration(100+r.IntN(900)) * time.Millisecond):
-		}
-		os.Remove(path)
-		select {
-		case <-stop:
-			return
-		case <-time.After(time.Duration(r.IntN(600)) * time.Millisecond):
-		}
-	}
-}
-
 // use loads an agent until stop is closed or it has gone.
 func (l *diskLoad) use(p *crashtest.Process, r *rand.Rand, stop <-chan struct{}) {
+	ctx, cancel := context.WithCancel(l.t.Context())
 	var all sync.WaitGroup
-	for i, step := range []func(*crashtest.Process, *rand.Rand) bool{l.produce, l.produce, l.consume} {
+	for i, step := range []func(context.Context, *crashtest.Process, *rand.Rand) bool{l.produce, l.produce, l.consume} {
 		own := rand.New(rand.NewPCG(r.Uint64(), uint64(i)))
 		all.Go(func() {
-			for step(p, own) {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for ctx.Err() == nil && step(ctx, p, own) {
 			}
 		})
 	}
-	all.Wait()
+	ended := make(chan struct{})
+	go func() { defer close(ended); all.Wait() }()
+	select {
+	case <-stop:
+	case <-ended:
+	}
+	cancel()
+	<-ended
 }
 
 // run loads an agent until the time is over, then kills it if kill is set.
@@ -222,7 +225,7 @@ func (l *diskLoad) run(p *crashtest.Process, r *rand.Rand, long time.Duration, k
 func (l *diskLoad) drain(p *crashtest.Process, r *rand.Rand) {
 	late := time.Now().Add(waitTimeout)
 	for len(l.acked) > 0 && time.Now().Before(late) && !l.t.Failed() {
-		l.consume(p, r)
+		l.consume(l.t.Context(), p, r)
 	}
 	if len(l.acked) > 0 {
 		l.t.Errorf("%d items that were acknowledged cannot be leased", len(l.acked))
@@ -242,7 +245,7 @@ func TestDiskFilledOnExt4(t *testing.T) {
 	l := newDiskLoad(t, p, "q")
 	stop, filled := make(chan struct{}), make(chan struct{})
 	seed := r.Uint64()
-	go func() { defer close(filled); fill(a.Dir, seed, stop) }()
+	go func() { defer close(filled); l.room.fill(a.Dir, seed, stop) }()
 	for until := time.Now().Add(long); time.Now().Before(until) && !t.Failed(); {
 		kill := r.IntN(3) == 0
 		l.run(p, r, time.Duration(300+r.IntN(1200))*time.Millisecond, kill)
@@ -254,7 +257,8 @@ func TestDiskFilledOnExt4(t *testing.T) {
 	<-filled
 	l.drain(p, r)
 	wantClean(t, p, 0)
-	t.Logf("%d items produced, %d refused, %d completed, %d kills", l.produced, l.refused, len(l.done), l.restarts)
+	t.Logf("%d items produced, %d refused, %d completed, %d kills; %d times others held the disk for longer than leases and completes wait",
+		l.produced, l.refused, len(l.done), l.restarts, l.starved)
 	if l.produced == 0 || l.refused == 0 {
 		t.Error("the disk was never full, or always")
 	}

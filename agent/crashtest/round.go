@@ -145,11 +145,26 @@ func (r *Rounds) judgeLog(p *Process) error {
 		if strings.Contains(line, `"kind":"foreign_events","queue":"`+passing) {
 			continue // A queue that was deleted and created again begins anew, behind the events of the earlier one.
 		}
-		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
-			return fmt.Errorf("the log has an error: %s", line)
+		if isBadLine(line) {
+			_, rest, _ := strings.Cut(p.Stderr(), line)
+			return fmt.Errorf("the log has an error: %s%s", line, rest[:min(len(rest), maxTrace)])
 		}
 	}
 	return nil
+}
+
+// maxTrace is how much of a log is shown behind what is wrong with it: a crash is
+// explained by the goroutines that come first.
+const maxTrace = 16 << 10
+
+// isBadLine reports whether a line of the log is one of an error or of a crash.
+func isBadLine(line string) bool {
+	for _, bad := range []string{`"level":"error"`, "panic", "fatal error", "SIGBUS", "SIGSEGV", "DATA RACE"} {
+		if strings.Contains(line, bad) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkDirs checks that nothing was set aside, and that queues that are gone

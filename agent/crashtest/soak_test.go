@@ -2,12 +2,11 @@ package crashtest_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,12 +37,12 @@ affinity = %d
 // soak is what happens to one agent at the same time.
 type soak struct {
 	*crashtest.PowerCuts
-	t      *testing.T
-	small  *diskLoad
-	rand   *rand.Rand // of beside, which runs in one goroutine at a time
-	scraps string
-
-	backups, brokenBackups, halts atomic.Int64
+	t       *testing.T
+	small   *diskLoad
+	rand    *rand.Rand // of beside, which runs in one goroutine at a time
+	scraps  string
+	backups *backups
+	halts   int
 }
 
 // TestSoak has everything go wrong at once, for QUERATOR_SOAK: one agent, with
@@ -55,9 +54,10 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Skip("QUERATOR_SOAK is not set to a duration; .ci/run soak sets it")
 	}
-	s, r := newSoak(t), newRand(t)
+	s := newSoak(t)
 	stop, filled := make(chan struct{}), make(chan struct{})
-	go func() { defer close(filled); fill(filepath.Join(s.scraps, "small"), r.Uint64(), stop) }()
+	seed := s.rand.Uint64()
+	go func() { defer close(filled); s.small.room.fill(filepath.Join(s.scraps, "small"), seed, stop) }()
 	begin := time.Now()
 	for last := begin; time.Since(begin) < long && !t.Failed(); {
 		if err := s.Cut(t.Context()); err != nil {
@@ -75,6 +75,7 @@ func TestSoak(t *testing.T) {
 	<-filled
 	if t.Failed() {
 		image := filepath.Join(s.scraps, "image")
+		t.Logf("after %s: %v", time.Since(begin).Round(time.Second), s)
 		t.Logf("what the device held at the last cut is in %s: %v", image, s.Device.Dump(image))
 		return
 	}
@@ -88,10 +89,27 @@ func TestSoak(t *testing.T) {
 	wantNoneAside(t, s.PowerCuts)
 	p.Kill()
 	t.Logf("%s: %v", time.Since(begin).Round(time.Second), s)
+	s.wantAll()
 }
 
+// wantAll checks that everything did go wrong.
+func (s *soak) wantAll() {
+	for what, n := range map[string]int{
+		"power cut": s.Book.Totals().Cuts, "kill": s.Book.Totals().Kills, "failure of the device": s.Failed, "halt": s.halts,
+		"refusal on the small disk": s.small.refused, "back-up": s.backups.whole,
+	} {
+		if n == 0 {
+			s.t.Errorf("there was not one %s", what)
+		}
+	}
+}
+
+// newSoak makes both disks and the agent. All that is chosen at random hangs on the
+// one seed that is printed.
 func newSoak(t *testing.T) *soak {
-	s := &soak{PowerCuts: newPowerCuts(t, flashfs.Journal), t: t, scraps: shortDir(t), rand: newRand(t)}
+	s := &soak{PowerCuts: newPowerCuts(t, flashfs.Journal), t: t, scraps: shortDir(t)}
+	s.rand = rand.New(rand.NewPCG(s.Rand.Uint64(), 2))
+	s.backups = &backups{t: t, agent: s.Agent, scraps: s.scraps, cut: map[string]int{}}
 	small, config := filepath.Join(s.scraps, "small"), filepath.Join(s.scraps, "c.toml")
 	mountExt4(t, small)
 	configure := func(device, ext4 int) {
@@ -113,56 +131,46 @@ func newSoak(t *testing.T) *soak {
 }
 
 // beside uses the small disk, halts the agent and takes back-ups, until ctx ends.
+// The agent has ended then, or is about to.
 func (s *soak) beside(ctx context.Context, p *crashtest.Process) {
-	r := rand.New(rand.NewPCG(s.rand.Uint64(), 11))
-	used := make(chan struct{})
-	go func() { defer close(used); s.small.use(p, r, ctx.Done()) }()
-	for n := 0; ctx.Err() == nil; n++ {
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(s.rand.IntN(300)) * time.Millisecond):
-		}
-		switch {
-		case ctx.Err() != nil:
-		case s.rand.IntN(3) == 0:
-			if s.backup(ctx) == nil {
-				s.backups.Add(1)
-			} else {
-				s.brokenBackups.Add(1) // The agent has gone, or a storage fails.
-			}
-		case s.rand.IntN(3) == 0 && p.Signal(syscall.SIGSTOP) == nil:
-			s.halts.Add(1)
-			<-time.After(time.Duration(s.rand.IntN(400)) * time.Millisecond)
-			_ = p.Signal(syscall.SIGCONT) // It may have been killed.
-		}
-	}
-	_ = p.Signal(syscall.SIGCONT)
-	<-used
+	using, taking := rand.New(rand.NewPCG(s.rand.Uint64(), 11)), rand.New(rand.NewPCG(s.rand.Uint64(), 12))
+	var all sync.WaitGroup
+	all.Go(func() { s.small.use(p, using, ctx.Done()) })
+	all.Go(func() { s.takeBackups(ctx, taking) })
+	s.halt(ctx, p)
+	all.Wait()
 }
 
-// backup takes a back-up and has the program check it.
-func (s *soak) backup(ctx context.Context) error {
-	file := filepath.Join(s.scraps, "backup")
-	defer os.Remove(file)
-	cmd := command(s.t, s.scraps, "--socket", s.Agent.Socket, "backup", file)
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case <-ctx.Done():
-		_ = cmd.Process.Kill() // It has ended by itself, or is not wanted.
-		return errors.Join(ctx.Err(), <-ended)
-	case err := <-ended:
-		if err != nil {
-			return err
+// takeBackups takes one back-up after the other.
+func (s *soak) takeBackups(ctx context.Context, r *rand.Rand) {
+	for ctx.Err() == nil {
+		s.backups.take(r.IntN(2) == 0)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(r.IntN(300)) * time.Millisecond):
 		}
 	}
-	if out, err := command(s.t, s.scraps, "verify", file).CombinedOutput(); err != nil {
-		s.t.Errorf("a back-up that was taken does not verify: %v\n%s", err, out)
+}
+
+// halt stops the agent for a while, again and again.
+func (s *soak) halt(ctx context.Context, p *crashtest.Process) {
+	wait := func(most int) bool {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(time.Duration(s.rand.IntN(most)) * time.Millisecond):
+			return true
+		}
 	}
-	return nil
+	for wait(900) {
+		s.small.room.isHalted(true)
+		if p.Signal(syscall.SIGSTOP) == nil {
+			s.halts++
+			wait(400)
+		}
+		_ = p.Signal(syscall.SIGCONT) // It may have been killed.
+		s.small.room.isHalted(false)
+	}
 }
 
 // String is the summary.
@@ -170,7 +178,7 @@ func (s *soak) String() string {
 	l := s.small
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%v; %d times calls of the device failed; on the small disk %d items produced, %d refused, %d completed; "+
-		"%d halts, %d back-ups taken and verified, %d broken off", s.Book.Totals(), s.Failed, l.produced, l.refused, len(l.done),
-		s.halts.Load(), s.backups.Load(), s.brokenBackups.Load())
+	return fmt.Sprintf("%v; %d times calls of the device failed; on the small disk %d items produced, %d refused, %d completed, "+
+		"%d times others held it for longer than leases and completes wait; %d halts; %v",
+		s.Book.Totals(), s.Failed, l.produced, l.refused, len(l.done), l.starved, s.halts, s.backups)
 }
