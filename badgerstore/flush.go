@@ -302,6 +302,22 @@ func (t *tail) finish() error {
 	return errors.Join(err, t.shut(n))
 }
 
+// renew goes on with the tail in new files. On an error nothing can be written to it
+// any more.
+func (t *tail) renew() error {
+	if err := t.sync(); err != nil {
+		return err
+	}
+	n, err := t.newTable()
+	if err == nil {
+		err = t.shut(n)
+	}
+	if err != nil {
+		return err
+	}
+	return t.resume()
+}
+
 // shut closes the database of a tail for good, or for a while: its memtable becomes
 // the table n. When n is nil or that fails, the files stay as after a crash, and are
 // settled when they are read.
@@ -344,7 +360,10 @@ func (t *tail) throwAway() error {
 	}
 	t.forgetJournal()
 	_ = t.closeUnflushed() // It finds no directory any more, and nothing is lost with it.
-	return errors.Join(removeLog(filepath.Join(gone, filepath.Base(t.memFile.Name()))), os.RemoveAll(gone))
+	if t.memFile != nil {
+		_ = removeLog(filepath.Join(gone, filepath.Base(t.memFile.Name()))) // Badger has it open until the next collection.
+	}
+	return os.RemoveAll(gone)
 }
 
 // forgetJournal lets go of the journal, and of what Badger has not got of it.

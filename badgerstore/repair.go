@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	badger "github.com/dgraph-io/badger/v4"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
@@ -139,25 +138,25 @@ func repair(dir string, check valueCheck) (aside string, again bool, err error) 
 }
 
 // rebuild writes all values to a new database in dir, closed and on flash.
-func (h *holding) rebuild(dir string) (err error) {
-	z := sizes{mem: 8 * minMemTable, values: 1 << 20, threshold: valueThreshold}
+func (h *holding) rebuild(dir string) error {
+	z := sizes{mem: 8 * minMemTable, values: 1 << 20, threshold: valueThreshold, step: leanStep}
 	var total int64
 	for _, l := range h.values {
 		total += int64(l.size) + 64
 	}
 	z.values = max(z.values, total+recordSlack)
-	if err := makeSpace(filepath.Dir(dir), total+2*z.mem+settleSpace, 0); err != nil {
+	if err := makeSpace(filepath.Dir(dir), total+3*z.mem+settleSpace, 0); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return unavailable(err, "cannot create %s", dir)
-	}
-	d, err := openDatabase(dir, z, false)
+	t, err := createTail(dir, 0, z, nil)
 	if err != nil {
 		return err
 	}
-	err = h.copyTo(d)
-	if err = errors.Join(err, d.close()); err != nil {
+	if err := h.copyTo(t); err != nil {
+		_ = t.throwAway() // The caller removes what is left.
+		return err
+	}
+	if err := t.finish(); err != nil {
 		return err
 	}
 	if err := copyUsed(h.dir, dir); err != nil {
@@ -169,32 +168,25 @@ func (h *holding) rebuild(dir string) (err error) {
 	return nil
 }
 
-// copyTo writes the values to d in many transactions, which together are on
-// flash when d is closed.
-func (h *holding) copyTo(d *database) error {
-	txn := d.writeTxn()
-	defer func() { txn.Discard() }()
+// copyTo writes the values to t, one in a transaction; together they are on flash
+// on return.
+func (h *holding) copyTo(t *tail) error {
 	for _, key := range slices.Sorted(maps.Keys(h.values)) {
 		value, _, err := h.value([]byte(key))
 		if err != nil {
 			return err
 		}
-		err = txn.SetEntry(badger.NewEntry([]byte(key), value))
-		if errors.Is(err, badger.ErrTxnTooBig) {
-			if err := d.commit(txn); err != nil {
+		e := entry{key: []byte(key), value: value}
+		if n, _ := t.fitting([]entry{e}); n == 0 {
+			if err := t.renew(); err != nil {
 				return err
 			}
-			txn = d.writeTxn()
-			err = txn.SetEntry(badger.NewEntry([]byte(key), value))
 		}
-		if err != nil {
-			return unavailable(err, "cannot write to %s", d.dir)
+		if err := t.write([]entry{e}); err != nil {
+			return err
 		}
 	}
-	if err := d.commit(txn); err != nil {
-		return err
-	}
-	return d.log.check()
+	return t.sync()
 }
 
 // repair puts what can be read of a damaged segment in its place. It reports

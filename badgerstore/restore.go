@@ -221,18 +221,8 @@ func (r *restore) renew(e entry) error {
 	if err := needSpace(r.temp, t.mem+valueStep+settleSpace, r.s.options.MinFree); err != nil {
 		return err
 	}
-	if err := t.sync(); err != nil {
-		return err
-	}
-	if err := t.finish(); err != nil {
-		return err
-	}
 	t.values = max(t.values, logSize(len(e.key), len(e.value))+recordSlack)
-	if err := t.resume(); err != nil {
-		r.tail = nil
-		return err
-	}
-	return nil
+	return t.renew()
 }
 
 // end puts the segment that was written on flash, and closes it.
@@ -317,7 +307,7 @@ func (r *restore) Install() error {
 // Abort removes what was written.
 func (r *restore) Abort() {
 	if r.tail != nil {
-		r.s.report(r.temp, r.tail.throwAway())
+		_ = r.tail.throwAway() // It goes with all the rest.
 		r.tail = nil
 	}
 	// What is left of it is removed when the storage is opened.
