@@ -81,7 +81,7 @@ package-test: ## all tests of the packages, in a container and under emulation; 
 powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each; as root, with FUSE
 	QUERATOR_CUTS=$(CUTS) $(GO) test -count=1 -timeout 10h -v -run 'TestPowerCut$$' ./agent/crashtest
 
-soak: ## all faults at once, for SOAK (default 30m): power cuts, kills, failing calls, a full disk; takes root and FUSE
+soak: ## all faults at once, for SOAK (default 30m): power cuts, kills, failing calls, a full disk; takes root and FUSE; SEED repeats one
 	SOAK=$${SOAK:-30m} .ci/run soak
 
 disk: ## an agent on a small ext4 that others fill, for DISK (default 10m); takes root
