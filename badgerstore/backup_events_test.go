@@ -72,6 +72,7 @@ func sameEvents(t *testing.T, got, want []queue.Event) {
 // restore has an epoch of its own: the device that the back-up was taken of may
 // have given the same numbers to other events.
 func TestBackupOfEvents(t *testing.T) {
+	t.Parallel()
 	d := startForwarding(t, t.TempDir(), &queue.OutboxOptions{})
 	d.create("a", "", 1)
 	var files [][]byte

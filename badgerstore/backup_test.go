@@ -286,6 +286,7 @@ func (d *device) quiet() {
 }
 
 func TestBackupRoundTrip(t *testing.T) {
+	t.Parallel()
 	rnd := newSeed(t)
 	d := startDevice(t, t.TempDir())
 	d.create("dead", "", 1)

@@ -289,6 +289,7 @@ func wantItems(t *testing.T, what string, got []string, n int) {
 // was written beside it without a sync, and again when recovery itself is
 // interrupted.
 func TestJournalRedo(t *testing.T) {
+	t.Parallel()
 	s, p := openForTest(t, Options{})
 	total := withJournal(t, p, 30)
 	for _, cut := range []bool{false, true} {
@@ -353,6 +354,7 @@ func TestJournalRedo(t *testing.T) {
 // The ring is used again and again, segments change, and what is on the disk at any
 // moment is everything that was acknowledged.
 func TestJournalRing(t *testing.T) {
+	t.Parallel()
 	s, p := openForTest(t, Options{})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -443,6 +445,7 @@ func noJournals(t *testing.T, dir string) {
 // What is damaged in a journal costs what is in the damaged record, and is reported;
 // what Badger's log has counts all the same.
 func TestJournalDamage(t *testing.T) {
+	t.Parallel()
 	s, p := openForTest(t, Options{})
 	total := withJournal(t, p, 20)
 	segment := filepath.Join(partitionDirName("q", 0), filepath.Base(p.tail.dir))

@@ -82,6 +82,7 @@ func TestLife(t *testing.T) {
 }
 
 func TestManySmallCommits(t *testing.T) {
+	t.Parallel()
 	d := newDriver(t, badgerstore.Options{MemoryBudget: 1 << 20})
 	for i := range 2000 {
 		d.produce(jsonItems(i, 1))
@@ -167,6 +168,7 @@ func TestSpaceComesBackAtOnce(t *testing.T) {
 // While a backlog is worked off in small steps, the segments that only take
 // records do not pile up behind it.
 func TestRecordsDoNotPileUp(t *testing.T) {
+	t.Parallel()
 	d := newDriver(t, badgerstore.Options{SegmentBytes: 1 << 20, MemoryBudget: 1 << 20})
 	for i := range 8 {
 		d.produce([]queue.Item{sizedItem(i, 1<<20)})
@@ -220,6 +222,7 @@ func TestIdleAndBack(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
+	t.Parallel()
 	d := newDriver(t, badgerstore.Options{MemoryBudget: 1 << 20})
 	for round := range 6 {
 		for i := range 120 {

@@ -14,6 +14,7 @@ import (
 // A power cut keeps any of the pages that were written and not synced. Whatever
 // they are, the partition opens, has all that was on flash, and is sound.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	seed := queuetest.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 11))
 	for range 15 {

@@ -19,6 +19,7 @@ import (
 // TestRandomDamage damages a random range of a random file: flipped, overwritten,
 // zeroed or cut off there.
 func TestRandomDamage(t *testing.T) {
+	t.Parallel()
 	seed := queuetest.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 12))
 	n := 30

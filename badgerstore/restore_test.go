@@ -62,6 +62,7 @@ func (d *device) files() []string {
 
 // A back-up that is damaged or cut anywhere is refused, and nothing of it is there.
 func TestDamagedBackupRestoresNothing(t *testing.T) {
+	t.Parallel()
 	d := filled(t)
 	_, whole := d.take(nil)
 	d.stop()

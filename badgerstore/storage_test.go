@@ -9,10 +9,12 @@ import (
 )
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	queuetest.RunStore(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
 }
 
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	queuetest.RunEngine(t, func(t testing.TB) queuetest.Harness { return harness(t.TempDir()) })
 }
 
@@ -21,6 +23,7 @@ func TestWrongClock(t *testing.T) {
 }
 
 func TestOutbox(t *testing.T) {
+	t.Parallel()
 	queuetest.RunOutbox(t, func(t testing.TB) queuetest.Harness { return smallHarness(t.TempDir(), 100<<10) })
 }
 
