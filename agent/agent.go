@@ -26,8 +26,10 @@ import (
 type Options struct {
 	// Config is the resolved configuration (config.LoadAgent). Required.
 	Config *config.Loaded
-	// Version is the build's.
+	// Version is the build's. Built is when that was: a clock that shows an earlier
+	// time is wrong. Zero is what Go's build noted.
 	Version string
+	Built   time.Time
 	// Stdout gets the few lines for a person that starts the agent by hand, nil
 	// for none; Stderr gets the log.
 	Stdout, Stderr io.Writer
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 			Hint: "give it to the user of the agent, or choose another with --data-dir"}
 	}
 	seen := newLastSeen(cfg.DataDir)
-	a.trust = newTrust(cfg.Clock.Trust, seen.at)
+	a.trust = newTrust(cfg.Clock.Trust, o.Built, seen.at)
 	a.clock = queue.SystemClock(a.trust.holds)
 	stores, err := openStores(&cfg, a.memory, a.clock, a.storeEvents())
 	if err != nil {

@@ -20,10 +20,16 @@ type trust struct {
 	floor time.Time
 }
 
-// newTrust returns the rule of a setting. seen is the last time known from
-// earlier runs.
-func newTrust(setting string, seen time.Time) *trust {
-	t := &trust{setting: setting, floor: buildTime()}
+// newTrust returns the rule of a setting. built is when the program was, zero for
+// what Go's build noted; seen is the last time known from earlier runs.
+func newTrust(setting string, built, seen time.Time) *trust {
+	t := &trust{setting: setting, floor: releaseTime()}
+	if built.IsZero() {
+		built = commitTime()
+	}
+	if built.After(t.floor) {
+		t.floor = built
+	}
 	if seen.After(t.floor) {
 		t.floor = seen
 	}
@@ -63,21 +69,21 @@ func (t *trust) reason() string {
 // releaseTime is the earliest time that an agent of this version can run at.
 func releaseTime() time.Time { return time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC) }
 
-// buildTime returns when the program was built, as far as it knows: no clock
-// that is right shows an earlier time.
-func buildTime() time.Time {
+// commitTime returns the time of the commit that Go built the program from, zero
+// if it noted none: no clock that is right shows an earlier time.
+func commitTime() time.Time {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return releaseTime()
+		return time.Time{}
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.time" {
-			if t, err := time.Parse(time.RFC3339, s.Value); err == nil && t.After(releaseTime()) {
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
 				return t
 			}
 		}
 	}
-	return releaseTime()
+	return time.Time{}
 }
 
 // lastSeen remembers, over reboots, how late it has been: the time stamp of a

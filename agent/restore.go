@@ -14,9 +14,9 @@ import (
 )
 
 // Restore restores all that a full back-up has, or nothing, into the directories
-// of an agent that does not run. The error Is queue.ErrLocked when it does run,
+// of an agent that does not run; built is that of Options. The error Is queue.ErrLocked when it does run,
 // else it is one of backup.NewReader, backup.Put or of opening the stores.
-func Restore(ctx context.Context, loaded *config.Loaded, stream io.Reader, stderr io.Writer) (*backup.Restored, error) {
+func Restore(ctx context.Context, loaded *config.Loaded, built time.Time, stream io.Reader, stderr io.Writer) (*backup.Restored, error) {
 	cfg := loaded.Config
 	a := &Agent{cfg: &cfg}
 	a.log = newLog(&cfg, stderr, true, false, &a.level)
@@ -27,7 +27,7 @@ func Restore(ctx context.Context, loaded *config.Loaded, stream io.Reader, stder
 			Msg:  fmt.Sprintf("the data directory %s cannot be made", cfg.DataDir),
 			Hint: "choose another with --data-dir, or run the command as its owner"}
 	}
-	a.trust = newTrust(cfg.Clock.Trust, newLastSeen(cfg.DataDir).at)
+	a.trust = newTrust(cfg.Clock.Trust, built, newLastSeen(cfg.DataDir).at)
 	a.clock = queue.SystemClock(a.trust.holds)
 	stores, err := openStores(&cfg, a.memory, a.clock, a.storeEvents())
 	if err != nil {

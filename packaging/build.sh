@@ -39,7 +39,7 @@ binary() {
   local goarch=$1
   if [[ $goarch == armhf ]]; then goarch=arm; fi
   GOARCH=$goarch GOARM=6 go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -buildid= -X main.version=$program_version" -o "$2" ./cmd/querator
+    -ldflags "-s -w -buildid= -X main.version=$program_version -X main.built=$SOURCE_DATE_EPOCH" -o "$2" ./cmd/querator
 }
 
 # What is the same in all packages, in $work/common.

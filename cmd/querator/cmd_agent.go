@@ -33,7 +33,7 @@ the directory or the socket has to be changed, and with 69 when another agent ha
 			if err != nil {
 				return err
 			}
-			return e.runAgent(cmd.Context(), e.version, loaded, load)
+			return e.runAgent(cmd.Context(), agent.Options{Config: loaded, Version: e.version, Built: e.built, Reload: load})
 		},
 	}
 	agentFlags(cmd, &flags)
@@ -42,16 +42,14 @@ the directory or the socket has to be changed, and with 69 when another agent ha
 
 // runAgent runs the agent of this process. Under systemd nobody reads standard output. SIGHUP reloads the
 // configuration, but where a person runs the agent: then it says that the terminal has gone.
-func runAgent(ctx context.Context, version string, cfg *config.Loaded, reload func() (*config.Loaded, error)) error {
-	socket, err := systemd.Socket(os.Getenv, socketName)
-	if err != nil {
+func runAgent(ctx context.Context, o agent.Options) error {
+	var err error
+	if o.Socket, err = systemd.Socket(os.Getenv, socketName); err != nil {
 		return err
 	}
-	o := agent.Options{
-		Config: cfg, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
-		Console: isTerminal(os.Stderr), Journal: systemd.IsJournal(os.Getenv, os.Stderr),
-		Socket: socket, Systemd: systemd.NewNotifier(os.Getenv), Reload: reload,
-	}
+	o.Stdout, o.Stderr = os.Stdout, os.Stderr
+	o.Console, o.Journal = isTerminal(os.Stderr), systemd.IsJournal(os.Getenv, os.Stderr)
+	o.Systemd = systemd.NewNotifier(os.Getenv)
 	if os.Getenv("INVOCATION_ID") != "" {
 		o.Stdout = nil
 	}

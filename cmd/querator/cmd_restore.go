@@ -194,7 +194,7 @@ func (e *env) restoreOffline(ctx context.Context, flags config.Flags, r io.Reade
 	if err := becomeOwner(loaded.Config.DataDir); err != nil {
 		return nil, err
 	}
-	done, err := agent.Restore(ctx, loaded, r, e.stderr)
+	done, err := agent.Restore(ctx, loaded, e.built, r, e.stderr)
 	if err != nil {
 		return nil, err
 	}

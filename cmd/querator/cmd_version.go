@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+)
 
 func (e *env) versionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -8,7 +12,11 @@ func (e *env) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return e.print(map[string]string{"version": e.version}, nil, func(t *columns) { t.row("querator " + e.version) })
+			said := map[string]string{"version": e.version}
+			if !e.built.IsZero() {
+				said["built"] = e.built.UTC().Format(time.RFC3339)
+			}
+			return e.print(said, nil, func(t *columns) { t.row("querator " + e.version) })
 		},
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/agent"
 	"github.com/kapetan-io/querator-edge/agent/client"
-	"github.com/kapetan-io/querator-edge/agent/config"
 )
 
 // env is what a command knows of the world: the process and the global flags. It serves one command line.
@@ -17,9 +17,10 @@ type env struct {
 	getenv         func(name string) string
 	watched        bool // a person looks at stderr
 	version        string
-	// runAgent is the agent itself; it returns when the context ends or the agent cannot go on. reload reads the
-	// configuration again.
-	runAgent func(ctx context.Context, version string, cfg *config.Loaded, reload func() (*config.Loaded, error)) error
+	built          time.Time // zero for what Go's build noted
+	// runAgent is the agent itself; it returns when the context ends or the agent cannot go on. The options have what
+	// is of the command line and the build.
+	runAgent func(ctx context.Context, o agent.Options) error
 
 	// The global flags.
 	socket, endpoint, output string

@@ -9,13 +9,18 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // version is set by the build: -ldflags "-X main.version=1.2.3".
 var version = "dev-build"
+
+// built is set by builds that Go notes no commit for: the seconds from 1970 to the commit, or SOURCE_DATE_EPOCH.
+var built = ""
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -28,11 +33,21 @@ func main() {
 		getenv:   os.Getenv,
 		watched:  isTerminal(os.Stderr),
 		version:  version,
+		built:    builtTime(built),
 		runAgent: runAgent,
 	}
 	code := e.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// builtTime returns the time that the build has set, zero if it has set none.
+func builtTime(seconds string) time.Time {
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(n, 0)
 }
 
 // isTerminal reports whether a person looks at f.

@@ -14,10 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kapetan-io/querator-edge/agent"
 	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/api"
 	"github.com/kapetan-io/querator-edge/agent/client"
-	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/serve"
 	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/queue/memstore"
@@ -87,7 +87,7 @@ func command(ctx context.Context, socket, stdin string, args ...string) result {
 		getenv: func(name string) string {
 			return map[string]string{"QUERATOR_SOCKET": socket, "HOME": "/nowhere"}[name]
 		},
-		runAgent: func(context.Context, string, *config.Loaded, func() (*config.Loaded, error)) error {
+		runAgent: func(context.Context, agent.Options) error {
 			return &client.Error{Message: "no agent in tests"}
 		},
 	}

@@ -35,7 +35,8 @@ for unit in querator.socket querator.service; do same "$unit" "$(inside systemct
 same "rights of the socket" "$(inside stat -c '%U:%G %a' /run/querator/querator.sock /run/querator)" $'root:querator 660\nroot:root 755'
 same "rights of the data" "$(inside stat -c '%U:%G %a' /var/lib/querator)" "querator:querator 700"
 matches "the status in words" "$(show StatusText)" "0 queues with 0 items*"
-passed "installed, enabled, running"
+same "systemd-analyze verify" "$(inside systemd-analyze verify --man=no querator.service querator.socket 2>&1 | grep querator || true)" ""
+passed "installed, enabled, running; systemd has nothing to say of the units"
 figure "exposure of the running service" "$(inside systemd-analyze security querator.service | grep -o 'exposure level.*: [0-9.]*' | grep -o '[0-9.]*$')"
 
 inside useradd -m worker
