@@ -75,7 +75,7 @@ repo: ## dist/repo, an apt repository of the packages in dist, which are built i
 	ls dist/*.deb >/dev/null 2>&1 || $(MAKE) deb
 	packaging/repo.sh dist/repo dist/*.deb
 
-package-test: ## all tests of the packages, in a container and under emulation; root, on Debian
+package-test: ## all tests of the packages: a container, emulated Debians, a whole arm64 machine; root, on Debian
 	packaging/test/all.sh
 
 powercut: ## the long power-cut test: CUTS (default 2000) cuts, some 0.5 s each; as root, with FUSE

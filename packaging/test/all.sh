@@ -8,3 +8,4 @@ packaging/test/container.sh
 packaging/test/handbook.sh
 packaging/test/foreign.sh arm64
 packaging/test/foreign.sh armhf
+packaging/test/machine.sh
