@@ -239,6 +239,7 @@ damage() {
 native_layer machine
 echo dev >"$root/etc/hostname"
 echo 'APT::Get::Assume-Yes "true";' >"$root/etc/apt/apt.conf.d/90test" # Nobody answers.
+rm -f "$root/etc/apt/sources.list" # There is no network to ask for Debian's own packages.
 deb=$(newest "$arch")
 version=$(dpkg-deb -f "$deb" Version)
 boot
