@@ -123,7 +123,7 @@ func queueRow(t *columns, s *queueSum) {
 	}
 	l := &s.PartitionStatus.Ledger
 	t.row(s.Info.Name, s.state, s.Ready, s.Leased, scheduled, fullText(&s.Info, &s.PartitionStatus), rateText(s.in, s.known),
-		rateText(s.done, s.known), ageText(s.AverageAge), l.Completed, l.Dead+l.Expired, bytesText(s.Usage.Disk), s.LeaseWaiting)
+		rateText(s.done, s.known), s.ageText(), l.Completed, l.Dead+l.Expired, bytesText(s.Usage.Disk), s.LeaseWaiting)
 }
 
 // fullText says how much of its quota a queue holds, by what is nearer to it: items or bytes.

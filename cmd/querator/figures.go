@@ -157,11 +157,17 @@ func rateText(v float64, known bool) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
+// ageText returns the age of the items, "-" if there are none.
+func (s *queueSum) ageText() string {
+	if s.Ready+s.Leased == 0 {
+		return "-"
+	}
+	return ageText(s.AverageAge)
+}
+
 // ageText returns an age in its two largest units.
 func ageText(d time.Duration) string {
 	switch {
-	case d <= 0:
-		return "-"
 	case d < time.Second:
 		return "0s"
 	case d < time.Hour:

@@ -179,7 +179,7 @@ func (s *script) step(line string, stdin []string) {
 	}
 	args := splitArgs(line)
 	for i := range args {
-		args[i] = strings.ReplaceAll(s.withIDs(args[i]), "DIR", s.dir)
+		args[i] = s.withIDs(strings.ReplaceAll(args[i], "DIR", s.dir)) // In this order: an id may have DIR in it.
 	}
 	var r result
 	if n := len(args); n > 2 && args[n-2] == ">" {

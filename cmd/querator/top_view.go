@@ -41,7 +41,7 @@ func topColumns() []topColumn {
 		{"SCHED", "c", 6, 0, func(s *queueSum) string { return countText(s.Scheduled) }, func(s *queueSum) float64 { return float64(s.Scheduled) }},
 		{"IN/S", "i", 6, 0, func(s *queueSum) string { return rateText(s.in, s.known) }, func(s *queueSum) float64 { return s.in }},
 		{"DONE/S", "d", 6, 0, func(s *queueSum) string { return rateText(s.done, s.known) }, func(s *queueSum) float64 { return s.done }},
-		{"AGE", "a", 6, 0, func(s *queueSum) string { return ageText(s.AverageAge) }, func(s *queueSum) float64 { return s.AverageAge.Seconds() }},
+		{"AGE", "a", 6, 0, (*queueSum).ageText, func(s *queueSum) float64 { return s.AverageAge.Seconds() }},
 		{"WAIT", "w", 5, 0, func(s *queueSum) string { return countText(int64(s.LeaseWaiting)) }, func(s *queueSum) float64 { return float64(s.LeaseWaiting) }},
 		{"DEAD", "x", 6, 96, func(s *queueSum) string {
 			return countText(int64(s.PartitionStatus.Ledger.Dead + s.PartitionStatus.Ledger.Expired))
