@@ -82,6 +82,7 @@ func (e *env) rootCommand() *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	e.noteStart(root)
+	e.completeQueues(root)
 	return root
 }
 

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 packaging/test/install.sh
 packaging/test/build.sh amd64 arm64 armhf
+packaging/test/complete.sh
 packaging/test/container.sh
 packaging/test/handbook.sh
 packaging/test/foreign.sh arm64

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 missing=()
 while read -r program package; do
   command -v "$program" >/dev/null || missing+=("$package")
-done < <(cat tools tools.machine)
+done < <(cat tools tools.all)
 if ((${#missing[@]} > 0)); then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
