@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 missing=()
 while read -r program package; do
-  command -v "$program" >/dev/null || missing+=("$package")
+  [[ -e $program ]] || command -v "$program" >/dev/null || missing+=("$package")
 done < <(cat tools tools.all)
 if ((${#missing[@]} > 0)); then
   apt-get update -qq
