@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
@@ -57,6 +58,7 @@ type examination struct {
 func Run(ctx context.Context, o Options) []Finding {
 	x := &examination{Options: o, process: "self"}
 	x.checkAgent(ctx)
+	x.checkDirectories()
 	x.checkSocket()
 	for _, p := range places(o.Config) {
 		x.checkPlace(ctx, p)
@@ -104,6 +106,32 @@ func (x *examination) checkAgent(ctx context.Context) {
 		}
 		x.note("agent", level, p.Hint, "%s: %s", p.About, p.Text)
 	}
+}
+
+// checkDirectories makes the directories that the agent uses those that are
+// looked at: it may run with another configuration than the one that was read.
+func (x *examination) checkDirectories() {
+	if x.status == nil {
+		return
+	}
+	cfg := *x.Config
+	cfg.PartitionStorages = slices.Clone(cfg.PartitionStorages)
+	for i := range x.status.Storages {
+		s := &x.status.Storages[i]
+		dir := &cfg.QueueStorage.StorageDir
+		for j := range cfg.PartitionStorages {
+			if p := &cfg.PartitionStorages[j]; p.Name == s.Name {
+				dir = &p.StorageDir
+			}
+		}
+		if s.Dir == "" || s.Dir == *dir || s.Name != "" && dir == &cfg.QueueStorage.StorageDir {
+			continue
+		}
+		x.note("configuration", Warning, "name the agent's configuration with --config or --data-dir",
+			"the agent keeps its data in %s, and not in %s, as the configuration that was read says", s.Dir, *dir)
+		*dir = s.Dir
+	}
+	x.Config = &cfg
 }
 
 // size returns a size as people read it.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/device"
 )
@@ -65,6 +66,23 @@ func TestFileSystems(t *testing.T) {
 	x.checkKind(place{}, &device.FileSystem{Kind: "ext4"}, &device.Mount{Options: []string{"rw", "nobarrier"}})
 	if len(x.list) != 2 || x.list[1].Level != Failing {
 		t.Errorf("without barriers: %+v", x.list)
+	}
+}
+
+// TestDirectories checks that those of the running agent are looked at.
+func TestDirectories(t *testing.T) {
+	x := newExamination()
+	own := x.Config.PartitionStorages[0].StorageDir
+	x.status = &client.Status{Storages: []client.StorageStatus{
+		{Dir: x.Config.QueueStorage.StorageDir}, {Name: x.Config.PartitionStorages[0].Name, Dir: "/data/items"}, {Name: "unknown", Dir: "/x"},
+	}}
+	cfg := x.Config
+	x.checkDirectories()
+	if got := x.only(t); got != Warning {
+		t.Errorf("another directory is %s: %+v", got, x.list)
+	}
+	if got := places(x.Config); got[0].dir != "/data/items" || got[1].dir != cfg.QueueStorage.StorageDir || cfg.PartitionStorages[0].StorageDir != own {
+		t.Errorf("looked at: %+v; the configuration was changed to %+v", got, cfg.PartitionStorages)
 	}
 }
 
