@@ -2,7 +2,8 @@
 # A whole arm64 machine, emulated: Debian with its own kernel on 512 MB, the package installed, and an ordinary user who
 # works. In the middle of that the power goes, several times: the machine is killed, and its card loses a random half of
 # what the kernel had not told it to flush. Each time it starts again, the audit is clean, and every item
-# that was acknowledged is there. The last start is without the memory controller, as on a Raspberry Pi.
+# that was acknowledged is there. A card that stalls for a while is waited for; one that does so for longer than the
+# watchdog allows gets the agent restarted. The last start is without the memory controller, as on a Raspberry Pi.
 #
 #   packaging/test/machine.sh     with the newest package for arm64 in dist
 #
@@ -113,6 +114,12 @@ power_off() {
   printf '\ncut .\n' >>"$scratch/told"
   echo "$(<"$scratch/card.log")"
 }
+# stall makes the card answer nothing for so many seconds, and everything after that.
+stall() {
+  kill -STOP "$card"
+  sleep "$1"
+  kill -CONT "$card"
+}
 halt() { if [[ -n $qemu$card ]]; then kill -KILL $qemu $card 2>/dev/null; fi; }
 at_end halt
 
@@ -162,6 +169,11 @@ passed "the machine is up; its limit on memory is a real one"
 until_said 300 access
 same "exit codes of a produce by camera.service, and by the same user elsewhere" "$(said access)" "0 1"
 passed "a rule about a unit holds for the hardened agent"
+works
+stall 15
+works
+same "restarts after a stall of 15 s" "$(said restarts)" 0
+passed "a card that stalls for 15 s is waited for"
 for ((cut = 1; cut <= cuts; cut++)); do
   works
   matches "memory of the agent" "$(said memory)" "* oom_kill 0"
@@ -180,6 +192,11 @@ done
 power_on cgroup_disable=memory run.last
 until_said 600 audit
 same "the audit after cut $cut" "$(said audit)" 0
+until_said 300 watched
+stall 25
+until_said 300 again
+same "restarts by the watchdog, lines about it, the audit" "$(said again)" "1 1 0"
+passed "a commit that hangs for longer than the watchdog allows gets the agent restarted"
 until_said 300 off
 matches "doctor without a memory controller" "$(said doctor)" '*only memory-limit holds*'
 wait "$qemu" || true
