@@ -12,7 +12,7 @@ MEMORY  ?= 3m
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-check: ## all that a change has to pass (.ci/run), about 10 minutes
+check: ## all that a change has to pass (.ci/run), half an hour on two cores
 	.ci/run
 
 test: ## all tests, as in the README

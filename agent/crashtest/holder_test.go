@@ -98,6 +98,9 @@ func TestWorkersThatAreKilled(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("offered again after p50 %s, p99 %s, in %d rounds", took[rounds/2], took[rounds*99/100], rounds)
+	if took[rounds/2] > 100*time.Millisecond { // The median: other tests keep this one from the processor.
+		t.Errorf("half of the items are offered again after more than 100 ms: %v", took)
+	}
 }
 
 // An agent that was restarted knows the holders again from the first time that they extend their leases.
