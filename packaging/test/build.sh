@@ -27,29 +27,33 @@ program() {
 cd "$top"
 make -s deb ARCHES="${arches[*]}"
 passed "packages built: ${arches[*]}"
-# The second time from a clone elsewhere.
-git clone -q --no-hardlinks "$top" "$scratch/elsewhere"
-git -C "$scratch/elsewhere" checkout -q "$(git rev-parse HEAD)"
+debs=()
 for arch in "${arches[@]}"; do
-  deb=$(newest "$arch")
-  if [[ " ${twice[*]} " != *" $arch "* ]]; then
-    :
-  elif [[ -z $(git status --porcelain) ]]; then
-    (cd "$scratch/elsewhere" && GOCACHE=$caches DIST=$scratch/second packaging/build.sh "$arch" >/dev/null)
-    cmp "$deb" "$scratch/second/$(basename "$deb")" || fail "$deb is not reproducible"
-    passed "$(basename "$deb") is the same bytes from another directory"
-  else
-    echo "NOT COMPARED: the work tree has changes that a clone has not"
-  fi
-  figure "size of the $arch package" "$(stat -c %s "$deb")"
-  lintian --allow-root --fail-on error,warning,info "$deb" >"$scratch/lintian" 2>&1 || { cat "$scratch/lintian"; fail "lintian of $deb"; }
-  passed "lintian has nothing to say of $arch"
-  rm -rf "$scratch/x"
-  dpkg-deb -x "$deb" "$scratch/x"
-  matches "the program of $arch" "$(program "$arch" "$scratch/x/usr/bin/querator" version --output json)" \
-    "*\"built\": \"$commit\"*"
-  passed "the program of $arch runs, and knows when it was built"
+  debs+=("$(newest "$arch")")
+  figure "size of the $arch package" "$(stat -c %s "${debs[-1]}")"
 done
+# The second time from a clone elsewhere.
+if [[ -z $(git status --porcelain) ]]; then
+  git clone -q --no-hardlinks "$top" "$scratch/elsewhere"
+  git -C "$scratch/elsewhere" checkout -q "$(git rev-parse HEAD)"
+  (cd "$scratch/elsewhere" && GOCACHE=$caches DIST=$scratch/second packaging/build.sh "${twice[@]}" >/dev/null)
+  for arch in "${twice[@]}"; do
+    deb=$(newest "$arch")
+    cmp "$deb" "$scratch/second/$(basename "$deb")" || fail "$deb is not reproducible"
+  done
+  passed "the same bytes from another directory: ${twice[*]}"
+else
+  echo "NOT COMPARED: the work tree has changes that a clone has not"
+fi
+lintian --allow-root --fail-on error,warning,info "${debs[@]}" >"$scratch/lintian" 2>&1 || { cat "$scratch/lintian"; fail "lintian"; }
+passed "lintian has nothing to say"
+for i in "${!arches[@]}"; do
+  rm -rf "$scratch/x"
+  dpkg-deb -x "${debs[i]}" "$scratch/x"
+  matches "the program of ${arches[i]}" "$(program "${arches[i]}" "$scratch/x/usr/bin/querator" version --output json)" \
+    "*\"built\": \"$commit\"*"
+done
+passed "the programs run, and know when they were built"
 
 pages=0
 for page in "$scratch"/x/usr/share/man/man*/*.gz; do
