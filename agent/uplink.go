@@ -32,6 +32,10 @@ const (
 // budget.
 const uplinkState = "uplink.json"
 
+// uplinkEpochs is the file beside it by which the device knows its own events
+// when their queue is gone.
+const uplinkEpochs = "uplink-epochs.json"
+
 // outboxOptions are the engine's, nil without an uplink: then no events are
 // written.
 func outboxOptions(u *config.Uplink) *queue.OutboxOptions {
@@ -76,7 +80,7 @@ func (a *Agent) newUplink() (*uplink.Uplink, error) {
 		Mode: c.Mode, BatchEvents: c.Batch, BatchBytes: int(c.BatchBytes), Window: c.Window, Linger: c.Linger,
 		Marker: c.CursorMarker, Heartbeat: c.Heartbeat, Frugal: c.Metered(), Version: a.version,
 		Budget:    uplink.Budget{Rate: int64(c.Rate), PerDay: int64(c.MaxPerDay), PerMonth: int64(c.MaxPerMonth)},
-		StateFile: filepath.Join(a.cfg.DataDir, uplinkState),
+		StateFile: filepath.Join(a.cfg.DataDir, uplinkState), EpochFile: filepath.Join(a.cfg.DataDir, uplinkEpochs),
 	}
 	for _, hours := range c.Hours {
 		from, to, _ := config.ParseHours(hours) // Validated.

@@ -60,6 +60,9 @@ type Config struct {
 	MaxItem   int
 	// StateFile keeps the budget used and a pause over restarts; empty: they are forgotten.
 	StateFile string
+	// EpochFile keeps over restarts which epochs this device has published with, so that the events of a queue that is
+	// gone are known for its own; empty: that is forgotten.
+	EpochFile string
 	// Version is the agent's, for the heartbeat.
 	Version string
 	// Timing is for tests; zero values are the defaults.

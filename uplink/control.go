@@ -128,12 +128,17 @@ func (u *Uplink) persist() error {
 	return remember(u.cfg.StateFile, r)
 }
 
-// keep writes the state file when the budget was used, at most once a minute unless at is set.
+// keep writes the state file when the budget was used, at most once a minute unless now is set, and epochs that could
+// not be written when they were new.
 func (p *pump) keep(now bool) {
-	if p.cfg.StateFile == "" || !now && p.now().Sub(p.saved) < saveEvery || !p.u.meter.changed() {
+	if !now && p.now().Sub(p.saved) < saveEvery {
 		return
 	}
 	p.saved = p.now()
+	p.saveEpochs()
+	if p.cfg.StateFile == "" || !p.u.meter.changed() {
+		return
+	}
 	if err := p.u.persist(); err != nil {
 		p.trouble(string(classSource), "the state of the uplink cannot be written", err)
 	}

@@ -19,6 +19,7 @@
 //	a later one of ours                 its receipt was lost: it counts as delivered
 //	an earlier one of ours              the server lost acknowledged events: they are sent again
 //	ours, but beyond what we know       the device was set back: all of that epoch counts as delivered
+//	of an earlier queue of this name    go on behind it (epochs.go)
 //	not ours                            another installation: go on behind it; if that happens again while
 //	                                    both send, two devices have one name, and the uplink stops
 //

@@ -11,6 +11,8 @@ import (
 type progress struct {
 	box   Outbox
 	names event.Stream
+	key   partKey
+	epoch uint64 // of the outbox: another one is that of a partition that was opened anew, perhaps of another queue
 
 	ready bool   // read back on this connection, and nothing went wrong since
 	tail  uint64 // the last event that the server has
@@ -57,6 +59,15 @@ func (g *progress) behind() bool { return g.tail < g.resent }
 // because the server may have lost what can still be sent again.
 func (g *progress) wants(st *queue.OutboxState) bool {
 	return st.Head > max(st.Delivered, g.tail) || st.Retained <= st.Delivered
+}
+
+// renew forgets what is known of the events, since the partition is not the one that it was, but not of others that
+// publish on the subject.
+func (g *progress) renew(epoch uint64) {
+	*g = progress{
+		box: g.box, names: g.names, key: g.key, epoch: epoch, foreign: g.foreign, strangers: g.strangers,
+		conflicts: g.conflicts, hold: g.hold, created: g.created,
+	}
 }
 
 // failed forgets what was read back.

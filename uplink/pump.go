@@ -108,7 +108,7 @@ func (p *pump) refresh() {
 		seen[key] = true
 		g := p.parts[key]
 		if g == nil {
-			g = &progress{names: event.NewStream(p.cfg.Prefix, p.cfg.Hub.Device, key.queue, key.partition)}
+			g = &progress{key: key, names: event.NewStream(p.cfg.Prefix, p.cfg.Hub.Device, key.queue, key.partition)}
 			p.parts[key] = g
 		}
 		g.box = box
@@ -221,6 +221,9 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 	st, err := g.box.State(ctx)
 	if err != nil {
 		return false, at, &sourceError{err}
+	}
+	if g.epoch != st.Epoch {
+		g.renew(st.Epoch)
 	}
 	if !g.ready {
 		if !g.wants(&st) {

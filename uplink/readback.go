@@ -77,6 +77,8 @@ func (p *pump) settle(ctx context.Context, g *progress, st *queue.OutboxState, l
 		p.alarm(g, AlarmRolledBack, fmt.Sprintf("the server has event %d of an epoch that ends with %d here: "+
 			"the device was set back to an earlier state; its later events go on", seq, end), nil)
 		g.tail = max(known, end)
+	case ok && p.u.epochs.has(g.key, epoch):
+		p.former(g, st, known, last)
 	case ok && st.Fence > 0 && last.Seq < st.Fence: // It forgot more than the device remembers the epochs of.
 		p.regressed(g, st, min(seq, st.Delivered))
 	default:
@@ -176,10 +178,24 @@ func (p *pump) stranger(g *progress, known uint64, last hub.Last) error {
 		return fmt.Errorf("%w: the last event on %s is %q; give each device a name of its own, then resume", errIdentity,
 			g.names.Subject, last.MsgID)
 	}
-	p.alarm(g, AlarmForeign, fmt.Sprintf("the last event on %s is %q, of another installation of this device, or of an "+
-		"earlier queue of this name; events go on behind it", g.names.Subject, last.MsgID), nil)
+	p.alarm(g, AlarmForeign, fmt.Sprintf("the last event on %s is %q, of another installation of this device; "+
+		"events go on behind it", g.names.Subject, last.MsgID), nil)
 	g.tail = known
 	return nil
+}
+
+// former deals with a last message that this device has published, and that the outbox knows nothing of: its queue was
+// created after that, or comes from a back-up.
+func (p *pump) former(g *progress, st *queue.OutboxState, known uint64, last hub.Last) {
+	switch {
+	case known > 0 && last.Seq < st.Fence:
+		p.regressed(g, st, 0) // Nothing is left of what the queue has published.
+		return
+	case known > 0:
+		p.alarm(g, AlarmRolledBack, fmt.Sprintf("the last event on %s is %q, which this device has published and its queue "+
+			"does not know: it was set back to an earlier state; its later events go on", g.names.Subject, last.MsgID), nil)
+	}
+	g.tail = known
 }
 
 // save tells the outbox what the server has.

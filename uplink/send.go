@@ -15,6 +15,7 @@ import (
 // send publishes the next events of a partition, in the way that the server has proven to know, and moves the
 // tail. The error is that of the first event that was not stored, as far as is known.
 func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queue.Event) error {
+	p.noteEpochs(ctx, g, events)
 	if p.cfg.Format == event.FormatPacked {
 		m, err := p.pack(g, events)
 		if err != nil {
@@ -46,6 +47,35 @@ func (p *pump) send(ctx context.Context, c *hub.Conn, g *progress, events []queu
 		return err
 	}
 	return p.sendWindow(ctx, c, g, all)
+}
+
+// noteEpochs has the epochs of events on flash before the events are on the way, and those of the other partitions that
+// have events, so that it is one write for all of them. That it cannot be written keeps no event back.
+func (p *pump) noteEpochs(ctx context.Context, g *progress, events []queue.Event) {
+	known := true
+	for i := range events {
+		if i == 0 || events[i].Epoch != events[i-1].Epoch {
+			known = known && p.u.epochs.has(g.key, events[i].Epoch)
+		}
+	}
+	if known {
+		return
+	}
+	for _, o := range p.order {
+		if st, err := o.box.State(ctx); err == nil && st.Head > max(o.tail, st.Delivered) {
+			p.u.epochs.add(o.key, st.Epoch)
+		}
+	}
+	for i := range events {
+		p.u.epochs.add(g.key, events[i].Epoch)
+	}
+	p.saveEpochs()
+}
+
+func (p *pump) saveEpochs() {
+	if err := p.u.epochs.save(); err != nil {
+		p.trouble(string(classSource), "the state of the uplink cannot be written", err)
+	}
 }
 
 func (p *pump) mayBatch() bool {

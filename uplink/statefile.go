@@ -22,18 +22,23 @@ const maxStateFile = 4096
 // recall reads the state file. One that is damaged counts as absent: it is written again soon.
 func recall(path string) remembered {
 	var r remembered
-	if path == "" {
-		return r
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Size() > maxStateFile {
-		return r
-	}
-	text, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(text, &r) != nil {
+	if text := readSmall(path, maxStateFile); text == nil || json.Unmarshal(text, &r) != nil {
 		return remembered{}
 	}
 	return r
+}
+
+// readSmall returns what is in a file, nil if it cannot be read or has more than most bytes.
+func readSmall(path string, most int64) []byte {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > most {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 // remember writes the state file.
@@ -42,13 +47,21 @@ func remember(path string, r remembered) error {
 		return nil
 	}
 	text, err := json.Marshal(r)
-	if err != nil {
-		return err
+	if err == nil {
+		err = writeSmall(path, text)
 	}
+	if err != nil {
+		return fmt.Errorf("uplink state: %w", err)
+	}
+	return nil
+}
+
+// writeSmall puts a text into a file, whole or not at all: it is written beside it, synced and renamed.
+func writeSmall(path string, text []byte) error {
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("uplink state: %w", err)
+		return err
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -59,7 +72,7 @@ func remember(path string, r remembered) error {
 		if gone := os.Remove(tmp); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
-		return fmt.Errorf("uplink state: %w", err)
+		return err
 	}
 	return syncDir(filepath.Dir(path))
 }

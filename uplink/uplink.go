@@ -18,6 +18,7 @@ type Uplink struct {
 	meter  *meter
 	poke   chan struct{}      // has room for one; wakes Run
 	down   *downlink.Downlink // nil without one
+	epochs *epochs
 
 	fileMu sync.Mutex // held while the state file is written
 
@@ -42,6 +43,7 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 	u := &Uplink{
 		cfg: cfg, src: src, events: events, poke: make(chan struct{}, 1), paused: kept.Paused,
 		meter: newMeter(cfg.Budget, trusted, kept.Used, time.Now()), stateAt: time.Now(),
+		epochs: recallEpochs(cfg.EpochFile),
 	}
 	u.cfg.Hub.Count = u.meter.count
 	u.status.State = StateConnecting

@@ -142,9 +142,6 @@ func (r *Rounds) judgeLog(p *Process) error {
 		if r.MayDrop && strings.Contains(line, `"kind":"gap"`) {
 			continue // CheckEvents sees whether the gap is right.
 		}
-		if strings.Contains(line, `"kind":"foreign_events","queue":"`+passing) {
-			continue // A queue that was deleted and created again begins anew, behind the events of the earlier one.
-		}
 		if isBadLine(line) {
 			_, rest, _ := strings.Cut(p.Stderr(), line)
 			return fmt.Errorf("the log has an error: %s%s", line, rest[:min(len(rest), maxTrace)])
