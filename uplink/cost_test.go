@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +61,7 @@ func (e *endless) Delivered(_ context.Context, seq, fence uint64) error {
 type cost struct {
 	Before, Idle, Draining int64 // anonymous memory, in bytes
 	Seconds                float64
+	Work                   float64 // processor time while draining, in seconds
 }
 
 // measureCost is the child process of TestCost: an uplink against the server at url, first without anything to
@@ -82,19 +84,28 @@ func measureCost(url string, events uint64) {
 	waitFor(func() bool { return u.Status(ctx).State == uplink.StateConnected })
 	debug.FreeOSMemory()
 	c.Idle = anonymous()
-	begin := time.Now()
+	begin, worked := time.Now(), processorTime()
 	src.head.Store(events)
 	src.changed <- struct{}{}
 	waitFor(func() bool {
 		c.Draining = max(c.Draining, anonymous())
 		return src.delivered.Load() == events
 	})
-	c.Seconds = time.Since(begin).Seconds()
+	c.Seconds, c.Work = time.Since(begin).Seconds(), (processorTime() - worked).Seconds()
 	cancel()
 	if err := <-ended; err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(c)
+}
+
+// processorTime returns what this process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func waitFor(ok func() bool) {
@@ -142,7 +153,7 @@ func TestCost(t *testing.T) {
 	if err := json.Unmarshal(out, &c); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d events in %.2f s; idle %.2f MB more, draining %.2f MB more", events, c.Seconds,
+	t.Logf("%d events in %.2f s, with %.1f us of processor time each; idle %.2f MB more, draining %.2f MB more", events, c.Seconds, c.Work*1e6/float64(events),
 		float64(c.Idle-c.Before)/1e6, float64(c.Draining-c.Before)/1e6)
 	if n := streamSeq(t, s.admin()); n != uint64(events) {
 		t.Errorf("%d events on the server, not %d", n, events)

@@ -13,6 +13,7 @@ type message struct {
 	nats   *nats.Msg
 	events []queue.Event
 	level  int // how little is said of a single event
+	size   int // hub.Size, before what a way to send adds
 }
 
 // last is the number of the last event of the message.
@@ -59,8 +60,9 @@ func (p *pump) message(g *progress, events []queue.Event) (*message, error) {
 			return nil, err
 		}
 		hub.ForStream(m, p.cfg.Stream)
-		if level >= poisonGap || p.maxMessage == 0 || hub.Size(m)+messageMargin <= p.maxMessage {
-			return &message{nats: m, events: events[:1], level: level}, nil
+		size := hub.Size(m)
+		if level >= poisonGap || p.maxMessage == 0 || size+messageMargin <= p.maxMessage {
+			return &message{nats: m, events: events[:1], level: level, size: size}, nil
 		}
 		if level++; level == poisonPayload && !p.withPayload() {
 			level++
@@ -92,14 +94,14 @@ func tooLarge(e *queue.Event) *queue.Event {
 
 // messages renders events in order until one more would be more than maxBytes.
 func (p *pump) messages(g *progress, events []queue.Event, maxBytes int) ([]*message, error) {
-	var all []*message
+	all := make([]*message, 0, len(events))
 	bytes := 0
 	for i := range events {
 		m, err := p.message(g, events[i:i+1])
 		if err != nil {
 			return nil, err
 		}
-		bytes += hub.Size(m.nats)
+		bytes += m.size
 		if i > 0 && bytes > maxBytes {
 			break
 		}
@@ -126,8 +128,9 @@ func (p *pump) pack(g *progress, events []queue.Event) (*message, error) {
 			return nil, err
 		}
 		hub.ForStream(m, p.cfg.Stream)
-		if n == 1 || p.maxMessage == 0 || hub.Size(m)+messageMargin <= p.maxMessage {
-			return &message{nats: m, events: events[:n]}, nil
+		size := hub.Size(m)
+		if n == 1 || p.maxMessage == 0 || size+messageMargin <= p.maxMessage {
+			return &message{nats: m, events: events[:n], size: size}, nil
 		}
 		n = (n + 1) / 2
 	}

@@ -93,7 +93,7 @@ func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []que
 	}
 	m := all[0]
 	hub.Fence(m.nats, g.fence)
-	r := c.Batch(ctx, []*nats.Msg{m.nats}, p.size.timeout(p.cfg.Timing.Reply, hub.Size(m.nats)))
+	r := c.Batch(ctx, []*nats.Msg{m.nats}, p.size.timeout(p.cfg.Timing.Reply, m.size))
 	if hub.Classify(r.Err) == hub.ClassNoBatch {
 		p.probed, p.atomic = true, false
 		return nil // The event goes out in the next round.
@@ -111,7 +111,7 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 	bytes := 0
 	for _, m := range all {
 		list = append(list, m.nats)
-		bytes += hub.Size(m.nats)
+		bytes += m.size
 	}
 	hub.Fence(list[0], g.fence)
 	fence := uint64(0)
@@ -127,6 +127,9 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 	p.size.took(bytes, p.now().Sub(begin))
 	return p.stored(ctx, g, all, r.Seq+fence, false)
 }
+
+// markerSize is about what a marker has of bytes.
+const markerSize = 256
 
 // marker is the message that keeps the place of the last event when the event itself is gone.
 func (p *pump) marker(g *progress, all []*message) *nats.Msg {
@@ -144,7 +147,7 @@ func (p *pump) window(ctx context.Context, c *hub.Conn, all []*message) []hub.Re
 	bytes := 0
 	for i, m := range all {
 		list[i] = m.nats
-		bytes += hub.Size(m.nats)
+		bytes += m.size
 	}
 	begin := p.now()
 	receipts := c.Window(ctx, list, p.size.timeout(p.cfg.Timing.Reply, bytes))
@@ -180,7 +183,7 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 			p.chain, p.calm = min(2*p.chain, p.cfg.Window), 0
 		}
 		if p.cfg.Marker {
-			return p.window(ctx, c, []*message{{nats: p.marker(g, all)}})[0].Err
+			return p.window(ctx, c, []*message{{nats: p.marker(g, all), size: markerSize}})[0].Err
 		}
 		return nil
 	}

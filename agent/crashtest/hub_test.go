@@ -1,14 +1,18 @@
 package crashtest_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -20,11 +24,16 @@ import (
 
 // hub is a server that takes the events of an agent, and the link to it.
 type hub struct {
-	srv  *server.Server
+	stop func() // ends the server
 	nc   *nats.Conn
 	js   nats.JetStreamContext
 	link *link
-	mode hubMode
+	addr string // of the server itself
+	// direct has the agent reach the server without the link.
+	direct bool
+	// outbox bounds what the agent keeps for events.
+	outbox string
+	mode   hubMode
 	// linger is how long an event may wait for others.
 	linger string
 }
@@ -47,24 +56,29 @@ func (m hubMode) String() string {
 
 // startHub starts a server with a stream that keeps its data in dir. close ends it.
 func startHub(dir string, mode hubMode, seed uint64) (h *hub, err error) {
+	return startHubAt(dir, mode, seed, serveHere)
+}
+
+// startHubAt does the same with a server that serve starts.
+func startHubAt(dir string, mode hubMode, seed uint64, serve func(dir string) (addr string, stop func(), err error)) (h *hub, err error) {
 	if mode == hubNone {
 		return nil, nil
 	}
-	h = &hub{mode: mode, linger: "10ms"}
+	h = &hub{mode: mode, linger: "10ms", outbox: "1GiB"}
+	if mode == hubGone {
+		h.outbox = "16MiB"
+	}
 	defer func() {
 		if err != nil {
 			h.close()
 		}
 	}()
-	h.srv, err = server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
+	addr, stop, err := serve(dir)
 	if err != nil {
 		return nil, err
 	}
-	h.srv.Start()
-	if !h.srv.ReadyForConnections(waitTimeout) {
-		return nil, errors.New("the NATS server does not start")
-	}
-	if h.nc, err = nats.Connect(h.srv.ClientURL()); err != nil {
+	h.addr, h.stop = addr, stop
+	if h.nc, err = nats.Connect("nats://" + addr); err != nil {
 		return nil, err
 	}
 	if h.js, err = h.nc.JetStream(nats.MaxWait(waitTimeout)); err != nil {
@@ -79,12 +93,75 @@ func startHub(dir string, mode hubMode, seed uint64) (h *hub, err error) {
 	if strings.Contains(string(m.Data), `"error"`) {
 		return nil, fmt.Errorf("the stream is not created: %s", m.Data)
 	}
-	h.link, err = startLink("tcp", "127.0.0.1:0", h.srv.Addr().String(), seed)
+	h.link, err = startLink("tcp", "127.0.0.1:0", addr, seed)
 	if err != nil {
 		return nil, err
 	}
 	h.flap(rand.New(rand.NewPCG(seed, 4)))
 	return h, nil
+}
+
+// serveHere starts a server in this process.
+func serveHere(dir string) (addr string, stop func(), err error) {
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
+	if err != nil {
+		return "", nil, err
+	}
+	srv.Start()
+	stop = func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+	if !srv.ReadyForConnections(waitTimeout) {
+		stop()
+		return "", nil, errors.New("the NATS server does not start")
+	}
+	return srv.Addr().String(), stop, nil
+}
+
+// serverDir is the environment variable that makes this program a server with that directory.
+const serverDir = "QUERATOR_TEST_NATS_DIR"
+
+// serveApart starts a server in a process of its own, which gets only what the others leave of the processors: it
+// stands for one on another machine.
+func serveApart(dir string) (addr string, stop func(), err error) {
+	cmd := exec.Command("nice", "-n", "19", os.Args[0])
+	cmd.Env = append(os.Environ(), serverDir+"="+dir)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		in.Close()
+		_ = cmd.Wait() // It has no more to say.
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		stop()
+		return "", nil, fmt.Errorf("the NATS server does not start: %w", err)
+	}
+	return strings.TrimSpace(line), stop, nil
+}
+
+// serveForOther is the process of serveApart. It ends when its input does.
+func serveForOther(dir string) error {
+	addr, stop, err := serveHere(dir)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	fmt.Println(addr)
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // String says how the uplink is.
@@ -105,20 +182,19 @@ func (h *hub) close() {
 	if h.nc != nil {
 		h.nc.Close()
 	}
-	if h.srv != nil {
-		h.srv.Shutdown()
-		h.srv.WaitForShutdown()
+	if h.stop != nil {
+		h.stop()
 	}
 }
 
 // settings are those of an agent.
 func (h *hub) settings() string {
-	outbox := "1GiB"
-	if h.mode == hubGone {
-		outbox = "16MiB"
+	addr := h.link.address()
+	if h.direct {
+		addr = h.addr
 	}
 	return fmt.Sprintf("[uplink]\nurl = [%q]\ndevice = \"dev\"\npayload = \"meta\"\nlinger = %q\noutbox-max-bytes = %q\n",
-		"nats://"+h.link.address(), h.linger, outbox)
+		"nats://"+addr, h.linger, h.outbox)
 }
 
 // flap changes the link, as the mode says.

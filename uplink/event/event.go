@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -36,127 +35,97 @@ type Options struct {
 	MaxPayload int
 }
 
-// attributes are those of a CloudEvent, in the order in which they are written.
+// attributes are those of a CloudEvent, in the order in which they are written; names have the prefix of headers.
 type attributes []struct{ name, value string }
 
 func (a *attributes) add(name, value string) {
 	*a = append(*a, struct{ name, value string }{name, value})
 }
 
+// headerPrefix begins the names of attributes in headers.
+const headerPrefix = "ce-"
+
+// maxAttributes is the most that an event has.
+const maxAttributes = 14
+
 // contentJSON is the type of the data of every event.
 const contentJSON = "application/json"
-
-// data is the body of an event.
-type data struct {
-	ID          string   `json:"id,omitempty"`
-	Queue       string   `json:"queue"`
-	Partition   int      `json:"partition"`
-	SourceID    string   `json:"source_id,omitempty"`
-	Kind        string   `json:"kind,omitempty"`
-	Encoding    string   `json:"encoding,omitempty"`
-	Reference   string   `json:"reference,omitempty"`
-	Attempts    int32    `json:"attempts,omitempty"`
-	CreatedAt   string   `json:"created_at,omitempty"`
-	PayloadSize *int64   `json:"payload_size,omitempty"`
-	UTF8        *string  `json:"utf8,omitempty"`
-	Bytes       []byte   `json:"bytes,omitempty"`
-	ItemLost    bool     `json:"item_lost,omitempty"`
-	Gap         *gapData `json:"gap,omitempty"`
-}
-
-// gapData tells which events are gone.
-type gapData struct {
-	First     uint64 `json:"first"`
-	Last      uint64 `json:"last"`
-	Completed uint64 `json:"completed"`
-	Dead      uint64 `json:"dead"`
-	Expired   uint64 `json:"expired"`
-	Dropped   uint64 `json:"dropped"`
-	Bytes     int64  `json:"bytes"`
-	Reason    string `json:"reason"`
-}
-
-func gapOf(g *queue.Gap) *gapData {
-	return &gapData{
-		First: g.First, Last: g.Last, Completed: g.Completed, Dead: g.Dead, Expired: g.Expired, Dropped: g.Dropped,
-		Bytes: g.Bytes, Reason: g.Reason,
-	}
-}
 
 // TypeGap is the CloudEvents type of a gap.
 const TypeGap = "io.querator.gap.v1"
 
 // typeOf names the kind of an event.
 func typeOf(t queue.EventType) string {
-	if t == queue.EventGap {
+	switch t {
+	case queue.EventGap:
 		return TypeGap
+	case queue.EventCompleted:
+		return "io.querator.item.completed.v1"
 	}
 	return "io.querator.item." + t.String() + ".v1"
 }
 
 // render returns the attributes and the data of an event.
 func (s Stream) render(e *queue.Event, o Options) (attributes, []byte, error) {
-	a := make(attributes, 0, 14)
-	a.add("specversion", "1.0")
-	a.add("id", s.ID(e.Epoch, e.Seq))
-	a.add("source", "urn:querator:"+s.Device)
-	a.add("type", typeOf(e.Type))
-	a.add("subject", s.token+"/"+strconv.Itoa(s.Partition))
-	a.add("datacontenttype", contentJSON)
-	a.add("sequence", fmt.Sprintf("%020d", e.Seq))
+	if e.Type == queue.EventGap && e.Gap == nil {
+		return nil, nil, fmt.Errorf("event %d of queue %q partition %d is a gap without a range", e.Seq, s.Queue, s.Partition)
+	}
+	// What is new in each event is one text, which the attributes are parts of.
+	buf := s.appendID(make([]byte, 0, 256), e.Epoch, e.Seq)
+	id := len(buf)
+	buf = appendSequence(buf, e.Seq)
+	sequence := len(buf)
+	if !e.At.Untrusted {
+		buf = time.Unix(0, e.At.Wall).UTC().AppendFormat(buf, time.RFC3339Nano)
+	}
+	text := string(buf)
+
+	a := make(attributes, 0, maxAttributes)
+	a.add("ce-specversion", "1.0")
+	a.add("ce-id", text[:id])
+	a.add("ce-source", s.source)
+	a.add("ce-type", typeOf(e.Type))
+	a.add("ce-subject", s.place)
+	a.add("ce-datacontenttype", contentJSON)
+	a.add("ce-sequence", text[id:sequence])
 	if e.At.Untrusted {
-		a.add("clocktrust", "untrusted")
-		a.add("bootid", e.Boot)
-		a.add("uptimems", strconv.FormatInt(e.At.Mono/int64(time.Millisecond), 10))
+		a.add("ce-clocktrust", "untrusted")
+		a.add("ce-bootid", e.Boot)
+		a.add("ce-uptimems", strconv.FormatInt(e.At.Mono/int64(time.Millisecond), 10))
 	} else {
-		a.add("time", time.Unix(0, e.At.Wall).UTC().Format(time.RFC3339Nano))
+		a.add("ce-time", text[sequence:])
 	}
-	d := data{Queue: s.Queue, Partition: s.Partition}
-	if e.Type == queue.EventGap {
-		if e.Gap == nil {
-			return nil, nil, fmt.Errorf("event %d of queue %q partition %d is a gap without a range", e.Seq, s.Queue, s.Partition)
-		}
-		d.Gap = gapOf(e.Gap)
-	} else {
-		s.describe(&a, &d, e, o)
-	}
-	body, err := json.Marshal(&d)
+	payload, goes := o.payload(&a, e)
+	body, err := s.appendData(make([]byte, 0, s.room+len(payload)+len(payload)/8), e, o, payload, goes)
 	return a, body, err
 }
 
-// describe tells of the item, as much as the options ask for.
-func (s Stream) describe(a *attributes, d *data, e *queue.Event, o Options) {
-	it := &e.Item
-	d.ID, d.Attempts, d.ItemLost = it.ID.String(), it.Attempts, e.ItemLost
-	if e.ItemLost {
-		return
+// appendSequence appends a number with 20 digits.
+func appendSequence(b []byte, seq uint64) []byte {
+	var digits [20]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = '0' + byte(seq%10)
+		seq /= 10
 	}
-	d.PayloadSize = &e.PayloadSize
-	if !it.CreatedAt.IsZero() && !e.At.Untrusted {
-		d.CreatedAt = it.CreatedAt.UTC().Format(time.RFC3339Nano)
+	return append(b, digits[:]...)
+}
+
+// payload returns the payload, and whether it goes along. One that was asked for and does not is described.
+func (o *Options) payload(a *attributes, e *queue.Event) (p []byte, goes bool) {
+	if e.Type == queue.EventGap || e.ItemLost || o.Payload != PayloadFull {
+		return nil, false
 	}
-	if o.Payload == PayloadNone {
-		return
+	p = e.Item.Payload
+	if e.PayloadSize <= int64(len(p)) && len(p) <= o.MaxPayload {
+		return p, true
 	}
-	d.SourceID, d.Kind, d.Encoding, d.Reference = it.SourceID, it.Kind, it.Encoding, it.Reference
-	if o.Payload != PayloadFull {
-		return
+	a.add("ce-payloadomitted", "true")
+	a.add("ce-payloadsize", strconv.FormatInt(e.PayloadSize, 10))
+	if e.PayloadSize == int64(len(p)) {
+		sum := sha256.Sum256(p)
+		a.add("ce-payloadsha256", hex.EncodeToString(sum[:]))
 	}
-	if e.PayloadSize > int64(len(it.Payload)) || len(it.Payload) > o.MaxPayload {
-		a.add("payloadomitted", "true")
-		a.add("payloadsize", strconv.FormatInt(e.PayloadSize, 10))
-		if e.PayloadSize == int64(len(it.Payload)) {
-			sum := sha256.Sum256(it.Payload)
-			a.add("payloadsha256", hex.EncodeToString(sum[:]))
-		}
-		return
-	}
-	if utf8.Valid(it.Payload) {
-		text := string(it.Payload)
-		d.UTF8 = &text
-		return
-	}
-	d.Bytes = it.Payload
+	return nil, false
 }
 
 // Binary renders an event with its attributes in headers. The names are in lower case, since receivers compare
@@ -166,10 +135,14 @@ func (s Stream) Binary(e *queue.Event, o Options) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := s.message(e, body)
-	for _, kv := range a {
-		m.Header["ce-"+kv.name] = []string{kv.value}
+	// Room for what package hub adds: stream, fence and three for a batch.
+	m := &nats.Msg{Subject: s.Subject, Data: body, Header: make(nats.Header, len(a)+6)}
+	values := make([]string, len(a))
+	for i := range a {
+		values[i] = a[i].value
+		m.Header[a[i].name] = values[i : i+1 : i+1]
 	}
+	m.Header[nats.MsgIdHdr] = m.Header["ce-id"]
 	return m, nil
 }
 
@@ -198,7 +171,7 @@ func (s Stream) object(e *queue.Event, o Options) ([]byte, error) {
 			return nil, err
 		}
 		out = append(out, '"')
-		out = append(out, kv.name...)
+		out = append(out, kv.name[len(headerPrefix):]...)
 		out = append(out, `":`...)
 		out = append(out, value...)
 		out = append(out, ',')

@@ -45,7 +45,11 @@ type Stream struct {
 	// Subject is where the events go, prefix.device.queue.partition.
 	Subject string
 
-	token string // the queue as a token of a subject
+	token  string // the queue as a token of a subject
+	source string // CloudEvents' source and subject
+	place  string
+	prefix string // of identities
+	room   int    // what the data of an event takes, unless its labels are long
 }
 
 // NewStream returns the names of a partition. prefix and device are plain tokens of a subject, checked by the
@@ -55,6 +59,9 @@ func NewStream(prefix, device, queue string, partition int) Stream {
 	room := maxSubject - len(prefix) - len(device) - len(number) - 3
 	s := Stream{Device: device, Queue: queue, Partition: partition, token: token(queue, room)}
 	s.Subject = strings.Join([]string{prefix, device, s.token, number}, ".")
+	s.source, s.place = "urn:querator:"+device, s.token+"/"+number
+	s.prefix = device + "/" + s.place + "/"
+	s.room = len(queue) + 192
 	return s
 }
 
@@ -67,12 +74,20 @@ func (s Stream) MarkerSubject() string { return s.Subject + ".cursor" }
 
 // ID is the identity of the event seq of an epoch: device/queue/partition/epoch/seq.
 func (s Stream) ID(epoch, seq uint64) string {
-	return fmt.Sprintf("%s/%s/%d/%016x/%d", s.Device, s.token, s.Partition, epoch, seq)
+	return string(s.appendID(make([]byte, 0, 128), epoch, seq))
+}
+
+func (s *Stream) appendID(b []byte, epoch, seq uint64) []byte {
+	b = append(b, s.prefix...)
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[epoch>>shift&15])
+	}
+	return strconv.AppendUint(append(b, '/'), seq, 10)
 }
 
 // ParseID takes an identity of this partition apart; ok is false for any other text.
 func (s Stream) ParseID(id string) (epoch, seq uint64, ok bool) {
-	rest, ok := strings.CutPrefix(id, s.Device+"/"+s.token+"/"+strconv.Itoa(s.Partition)+"/")
+	rest, ok := strings.CutPrefix(id, s.prefix)
 	if !ok {
 		return 0, 0, false
 	}

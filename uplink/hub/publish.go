@@ -95,9 +95,11 @@ func (c *Conn) Batch(ctx context.Context, all []*nats.Msg, timeout time.Duration
 	receipts := make([]Receipt, 2) // of the first message, which tells of a refusal early, and of the last
 	start := c.next + 1
 	c.next += 2
+	ids, numbers := []string{id}, make([]string, len(all))
 	for i, m := range all {
-		m.Header[headerBatchID] = []string{id}
-		m.Header[headerBatchSeq] = []string{strconv.Itoa(i + 1)}
+		numbers[i] = strconv.Itoa(i + 1)
+		m.Header[headerBatchID] = ids
+		m.Header[headerBatchSeq] = numbers[i : i+1 : i+1]
 		m.Reply = ""
 		switch {
 		case i == len(all)-1:
