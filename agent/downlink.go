@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/api"
+	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/metrics"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/uplink"
@@ -20,14 +21,14 @@ const (
 // is stored.
 const itemShare = 32
 
-// addDownlinks puts the downlinks into the configuration of the uplink.
-func (a *Agent) addDownlinks(c *uplink.Config) {
+// addDownlinks puts the downlinks of a configuration into that of the uplink.
+func (a *Agent) addDownlinks(c *uplink.Config, all *config.Config) {
 	c.Sink = downlink.Into(a.service)
 	c.MaxItem = int(min(a.cfg.Limits.MaxProduceBody, a.cfg.MemoryLimit/itemShare))
-	for _, d := range a.cfg.Downlinks {
+	for _, d := range all.Downlinks {
 		poll := d.Poll
 		switch {
-		case poll == 0 && a.cfg.Uplink.Metered():
+		case poll == 0 && all.Uplink.Metered():
 			poll = meteredPoll
 		case poll == 0:
 			poll = standardPoll

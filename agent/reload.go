@@ -13,28 +13,34 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/config"
 )
 
-// liveSetting is a setting, or a table, that a reload puts into effect.
+// liveSetting is a setting, a table, or several of them, that a reload puts into
+// effect together.
 type liveSetting struct {
-	// key is the dotted key, or that of the table or list that it is in.
-	key string
+	// keys are the dotted keys, or those of the tables or lists that they are in.
+	keys []string
 	// apply takes the value over. It is called by Run's goroutine.
 	apply func(ctx context.Context, c *config.Config) error
 }
 
-// liveSettings are all of them. The rest needs a restart.
-func (a *Agent) liveSettings() []liveSetting {
-	return []liveSetting{
-		{"log-level", func(_ context.Context, c *config.Config) error {
+// liveSettings are all of them, if c is to be the configuration. The rest needs a
+// restart.
+func (a *Agent) liveSettings(c *config.Config) []liveSetting {
+	live := []liveSetting{
+		{[]string{"log-level"}, func(_ context.Context, c *config.Config) error {
 			a.level.set(c.LogLevel)
 			return nil
 		}},
-		{"shutdown", func(_ context.Context, c *config.Config) error {
+		{[]string{"shutdown"}, func(_ context.Context, c *config.Config) error {
 			a.shutdown = c.Shutdown
 			return nil
 		}},
-		{"queue", a.createQueues},
-		{"access", func(context.Context, *config.Config) error { return nil }}, // See reloadNow.
+		{[]string{"queue"}, a.createQueues},
+		{[]string{"access"}, func(context.Context, *config.Config) error { return nil }}, // See reloadNow.
 	}
+	if a.uplink != nil && c.Uplink.On() {
+		live = append(live, liveSetting{uplinkLive(), a.reloadUplink})
+	}
+	return live
 }
 
 // reload reads the configuration again: it puts into effect what can change, and
@@ -64,21 +70,27 @@ func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
 	a.guard.Reload(rules)
 	a.tellOfUnits(rules)
 	values := settingsOf(loaded)
-	names, live := changedSettings(a.settings, values), a.liveSettings()
+	names, live := changedSettings(a.settings, values), a.liveSettings(&loaded.Config)
 	applied, waiting := []string{}, []string{}
+	var failed []liveSetting
 	for _, l := range live {
-		if !slices.ContainsFunc(names, l.has) {
+		keys := l.of(names)
+		if len(keys) == 0 {
 			continue
 		}
 		if err := l.apply(ctx, &loaded.Config); err != nil {
-			a.log.Error().Str("setting", l.key).Err(err).Msg("a setting was not put into effect")
+			a.log.Error().Strs("settings", keys).Err(err).Msg("settings were not put into effect")
+			failed = append(failed, l)
 			continue
 		}
-		applied = append(applied, l.key)
+		applied = append(applied, keys...)
 		maps.DeleteFunc(a.settings, func(name string, _ config.Setting) bool { return l.has(name) })
 	}
 	for _, name := range names {
 		isLive := func(l liveSetting) bool { return l.has(name) }
+		if slices.ContainsFunc(failed, isLive) {
+			continue // Tried again by the next reload.
+		}
 		if !slices.ContainsFunc(live, isLive) {
 			waiting = append(waiting, name)
 		} else if value, ok := values[name]; ok {
@@ -90,6 +102,9 @@ func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
 		a.uplink.Reconnect() // Credentials and certificates are read again.
 	}
 	a.log.Info().Strs("files", loaded.Files).Strs("changed", applied).Msg("the configuration was reloaded")
+	if len(failed) > 0 {
+		return "changed settings could not be put into effect, see the log"
+	}
 	if len(waiting) == 0 {
 		return ""
 	}
@@ -97,10 +112,28 @@ func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
 	return "waiting for a restart: " + strings.Join(waiting, ", ")
 }
 
-// has reports whether a setting is this one or below it.
-func (l liveSetting) has(name string) bool {
-	rest, ok := strings.CutPrefix(name, l.key)
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+// has reports whether a setting is one of these or below one.
+func (l liveSetting) has(name string) bool { return l.key(name) != "" }
+
+// key returns which of these a setting is or is below, "" if none.
+func (l liveSetting) key(name string) string {
+	for _, key := range l.keys {
+		if rest, ok := strings.CutPrefix(name, key); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return key
+		}
+	}
+	return ""
+}
+
+// of returns those that settings are, or are below.
+func (l liveSetting) of(names []string) []string {
+	var keys []string
+	for _, name := range names {
+		if key := l.key(name); key != "" && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // settingsOf returns all settings by their keys.

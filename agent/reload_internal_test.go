@@ -39,7 +39,7 @@ func TestChangedSettings(t *testing.T) {
 		}
 	}
 	// A queue that comes or goes shows in all its settings, and they are all one.
-	queues := liveSetting{key: "queue"}
+	queues := liveSetting{keys: []string{"queue"}}
 	for _, names := range [][]string{
 		changedSettings(settingsOf(load(t, "")), settingsOf(load(t, two))),
 		changedSettings(settingsOf(load(t, two)), settingsOf(load(t, ""))),

@@ -66,6 +66,16 @@ func (a *Agent) newUplink() (*uplink.Uplink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrConfig, err)
 	}
+	u, err := uplink.New(a.uplinkConfig(a.cfg, device), &outboxes{a.service}, a.clock.Trusted, uplink.Events{Report: a.uplinkReport})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", config.ErrConfig, err)
+	}
+	return u, nil
+}
+
+// uplinkConfig are the settings of the uplink in a configuration.
+func (a *Agent) uplinkConfig(all *config.Config, device string) uplink.Config {
+	c := &all.Uplink
 	cfg := uplink.Config{
 		Hub: hub.Options{
 			URLs: c.URL, Device: device, Name: "querator " + device,
@@ -87,12 +97,27 @@ func (a *Agent) newUplink() (*uplink.Uplink, error) {
 		cfg.Budget.Windows = append(cfg.Budget.Windows, uplink.TimeWindow{From: from, To: to})
 	}
 	profile(&cfg, c.Metered())
-	a.addDownlinks(&cfg)
-	u, err := uplink.New(cfg, &outboxes{a.service}, a.clock.Trusted, uplink.Events{Report: a.uplinkReport})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", config.ErrConfig, err)
+	a.addDownlinks(&cfg, all)
+	return cfg
+}
+
+// uplinkLive are the settings of the uplink that a reload puts into effect. The
+// rest says which events these are and what the engine keeps of them, and waits for
+// a restart: device, stream, subject-prefix, queues, also, outbox-max-bytes,
+// outbox-max-age, on-full.
+func uplinkLive() []string {
+	return []string{
+		"uplink.url", "uplink.credentials-file", "uplink.nkey-file", "uplink.token-file", "uplink.user", "uplink.password-file",
+		"uplink.tls-ca-file", "uplink.tls-cert-file", "uplink.tls-key-file", "uplink.tls-server-name", "uplink.tls-first",
+		"uplink.proxy-path", "uplink.profile", "uplink.format", "uplink.payload", "uplink.max-payload", "uplink.mode",
+		"uplink.batch", "uplink.batch-bytes", "uplink.window", "uplink.cursor-marker", "uplink.linger", "uplink.ping",
+		"uplink.heartbeat", "uplink.rate", "uplink.max-per-day", "uplink.max-per-month", "uplink.hours", "downlink",
 	}
-	return u, nil
+}
+
+// reloadUplink puts changed settings of the uplink and its downlinks into effect.
+func (a *Agent) reloadUplink(_ context.Context, c *config.Config) error {
+	return a.uplink.Reload(a.uplinkConfig(c, a.uplink.Device()))
 }
 
 // profile fills in what is not set.

@@ -47,8 +47,8 @@ const testQueue = "querator-test"
 // Test connects beside the uplink, and looks at all that it needs: the login, the right to publish and to read
 // back, and the settings of the stream. It stores nothing. Safe for use by any goroutine.
 func (u *Uplink) Test(ctx context.Context) []Finding {
-	t := &tester{cfg: &u.cfg}
-	c, err := hub.Dial(ctx, u.cfg.Hub)
+	t := &tester{cfg: u.cfg.Load()}
+	c, err := hub.Dial(ctx, t.cfg.Hub)
 	if err != nil {
 		class := hub.ClassifyDial(err)
 		t.bad("connection", err.Error(), dialFix(class))
@@ -56,11 +56,11 @@ func (u *Uplink) Test(ctx context.Context) []Finding {
 	}
 	defer c.Close()
 	t.ok("connection", "%s, nats-server %s, messages up to %d bytes", c.URL(), c.Version(), c.MaxPayload())
-	names := event.NewStream(u.cfg.Prefix, u.cfg.Hub.Device, testQueue, 0)
+	names := event.NewStream(t.cfg.Prefix, t.cfg.Hub.Device, testQueue, 0)
 	if t.publishing(ctx, c, names) {
 		t.readingBack(ctx, c, names)
 	}
-	if u.cfg.Heartbeat > 0 {
+	if t.cfg.Heartbeat > 0 {
 		t.heartbeats(c)
 	}
 	t.stream(ctx, c)

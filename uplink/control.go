@@ -59,9 +59,7 @@ func (u *Uplink) Flush(ctx context.Context) (left uint64) {
 		u.mu.Unlock()
 	}()
 	u.wake()
-	if u.down != nil {
-		u.down.Look()
-	}
+	u.down.Look()
 	heads := u.heads(ctx)
 	tick := time.NewTicker(flushLook)
 	defer tick.Stop()
@@ -125,7 +123,7 @@ func (u *Uplink) persist() error {
 	r := remembered{Paused: u.paused}
 	u.mu.Unlock()
 	_, _, r.Used = u.meter.totals()
-	return remember(u.cfg.StateFile, r)
+	return remember(u.cfg.Load().StateFile, r)
 }
 
 // keep writes the state file when the budget was used, at most once a minute unless now is set, and epochs that could

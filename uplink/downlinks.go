@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -16,35 +15,28 @@ const rateSeconds = 10
 // leastPull is the least that a pull asks for, in bytes.
 const leastPull = 4 << 10
 
-// newDownlinks returns the downlinks of the configuration; nil if there are none.
-func (u *Uplink) newDownlinks() (*downlink.Downlink, error) {
-	if len(u.cfg.Downlinks) == 0 {
-		return nil, nil
-	}
+// downlinkOptions are what the downlinks share under these settings.
+func (u *Uplink) downlinkOptions(cfg *Config) downlink.Options {
 	pull := downlink.DefaultPullBytes
-	if rate := u.cfg.Budget.Rate; rate > 0 {
+	if rate := cfg.Budget.Rate; rate > 0 {
 		pull = int(min(int64(pull), max(leastPull, rate*rateSeconds)))
 	}
-	report := newReporter(u.events.Report, u.cfg.Timing.Log)
-	d, err := downlink.New(downlink.Options{
-		Device: u.cfg.Hub.Device, Sink: u.cfg.Sink, MaxPayload: u.cfg.MaxItem, PullBytes: pull, Gather: u.cfg.Linger,
+	report := newReporter(u.events.Report, cfg.Timing.Log)
+	return downlink.Options{
+		Device: cfg.Hub.Device, Sink: cfg.Sink, MaxPayload: cfg.MaxItem, PullBytes: pull, Gather: cfg.Linger,
 		Wait: func() time.Duration { return u.meter.rateWait(time.Now()) },
 		Report: func(r downlink.Report) {
 			report.send(time.Now(), Report{Kind: r.Kind, Queue: r.Queue, Text: r.Text, Err: r.Err, Alarm: r.Alarm, Good: r.Kind == downlink.ClassNone})
 		},
 		Timing: downlink.Timing{
-			Request: u.cfg.Timing.Lookup, Quiet: u.cfg.Timing.Reply, HoldMin: u.cfg.Timing.HoldMin, HoldMax: u.cfg.Timing.HoldMax,
+			Request: cfg.Timing.Lookup, Quiet: cfg.Timing.Reply, HoldMin: cfg.Timing.HoldMin, HoldMax: cfg.Timing.HoldMax,
 		},
-	}, u.cfg.Downlinks)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return d, nil
 }
 
 // useDownlinks lets the downlinks use a connection, until the function that it returns is called.
 func (u *Uplink) useDownlinks(c *hub.Conn) (end func()) {
-	if u.down == nil {
+	if u.down.Idle() {
 		return func() {}
 	}
 	r, err := c.NewReader()

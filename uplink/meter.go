@@ -7,10 +7,10 @@ import (
 
 // meter counts bytes against the budget. It is safe for use by any goroutine.
 type meter struct {
-	budget  Budget
 	trusted func() bool // may be nil
 
 	mu      sync.Mutex
+	budget  Budget
 	out, in uint64
 	balance float64 // what the rate allows; below zero nothing is sent
 	at      time.Time
@@ -31,6 +31,16 @@ const burst = 5
 
 func newMeter(b Budget, trusted func() bool, used usage, now time.Time) *meter {
 	return &meter{budget: b, trusted: trusted, used: used, at: now, balance: float64(b.Rate) * burst}
+}
+
+// set changes the budget; what was used of it counts on.
+func (m *meter) set(b Budget, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b.Rate != m.budget.Rate {
+		m.balance, m.at = float64(b.Rate)*burst, now // Without a rate nobody looks at the balance.
+	}
+	m.budget = b
 }
 
 // count is told of bytes on the network.

@@ -49,13 +49,25 @@ type pump struct {
 }
 
 func newPump(u *Uplink) *pump {
-	t := &u.cfg.Timing
-	return &pump{
-		u: u, cfg: &u.cfg, src: u.src, report: newReporter(u.events.Report, t.Log),
+	cfg := u.cfg.Load()
+	t := &cfg.Timing
+	p := &pump{
+		u: u, src: u.src, report: newReporter(u.events.Report, t.Log),
 		redial: newBackoff(t.BackoffMin, t.BackoffMax), refuse: newBackoff(t.HoldMin, t.HoldMax),
-		size:  newSizer(u.cfg.BatchEvents, u.cfg.BatchBytes),
-		parts: map[partKey]*progress{}, chain: u.cfg.Window,
+		parts: map[partKey]*progress{},
 	}
+	p.adopt(cfg)
+	return p
+}
+
+// adopt takes settings over, between connections.
+func (p *pump) adopt(cfg *Config) {
+	if p.cfg == cfg {
+		return
+	}
+	p.cfg, p.size, p.chain, p.calm = cfg, newSizer(cfg.BatchEvents, cfg.BatchBytes), cfg.Window, 0
+	p.learnt = false // The login may be another one.
+	p.redial.reset()
 }
 
 func (p *pump) now() time.Time { return time.Now() }

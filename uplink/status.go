@@ -81,9 +81,7 @@ func (u *Uplink) Status(ctx context.Context) Status {
 	var used usage
 	s.BytesOut, s.BytesIn, used = u.meter.totals()
 	s.DayBytes, s.MonthBytes = used.DayBytes, used.MonthBytes
-	if u.down != nil {
-		s.Downlinks = u.down.Status()
-	}
+	s.Downlinks = u.down.Status()
 	return s
 }
 

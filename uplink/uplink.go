@@ -3,7 +3,9 @@ package uplink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/uplink/downlink"
@@ -12,12 +14,12 @@ import (
 
 // Uplink delivers the events of a source. New makes it, Run does the work.
 type Uplink struct {
-	cfg    Config
+	cfg    atomic.Pointer[Config] // what it points to never changes
 	src    Source
 	events Events
 	meter  *meter
-	poke   chan struct{}      // has room for one; wakes Run
-	down   *downlink.Downlink // nil without one
+	poke   chan struct{} // has room for one; wakes Run
+	down   *downlink.Downlink
 	epochs *epochs
 
 	fileMu sync.Mutex // held while the state file is written
@@ -41,20 +43,42 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 	}
 	kept := recall(cfg.StateFile)
 	u := &Uplink{
-		cfg: cfg, src: src, events: events, poke: make(chan struct{}, 1), paused: kept.Paused,
+		src: src, events: events, poke: make(chan struct{}, 1), paused: kept.Paused,
 		meter: newMeter(cfg.Budget, trusted, kept.Used, time.Now()), stateAt: time.Now(),
 		epochs: recallEpochs(cfg.EpochFile),
 	}
-	u.cfg.Hub.Count = u.meter.count
+	cfg.Hub.Count = u.meter.count
+	u.cfg.Store(&cfg)
 	u.status.State = StateConnecting
-	if u.down, err = u.newDownlinks(); err != nil {
-		return nil, err
+	if u.down, err = downlink.New(u.downlinkOptions(&cfg), cfg.Downlinks); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return u, nil
 }
 
 // Device is the name that the device has on the server.
-func (u *Uplink) Device() string { return u.cfg.Hub.Device }
+func (u *Uplink) Device() string { return u.cfg.Load().Hub.Device }
+
+// Reload replaces the settings, and connects anew. What says which events these are stays as it is: Hub.Device, Stream
+// and Prefix, and with them StateFile, EpochFile, Sink and Timing. The error is ErrConfig; then nothing changes. It
+// is safe for use by any goroutine.
+func (u *Uplink) Reload(cfg Config) error {
+	old := u.cfg.Load()
+	cfg.Hub.Device, cfg.Stream, cfg.Prefix = old.Hub.Device, old.Stream, old.Prefix
+	cfg.StateFile, cfg.EpochFile, cfg.Sink, cfg.Timing = old.StateFile, old.EpochFile, old.Sink, old.Timing
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	cfg.Hub.Count = u.meter.count
+	if err := u.down.Set(u.downlinkOptions(&cfg), cfg.Downlinks); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	u.cfg.Store(&cfg)
+	u.meter.set(cfg.Budget, time.Now())
+	u.Reconnect()
+	return nil
+}
 
 // Run delivers until ctx ends, and then returns nil; what is under way has Timing.Drain to be acknowledged. It
 // is called once, by one goroutine, which is all that the uplink uses but for those of the connection, one
@@ -63,14 +87,13 @@ func (u *Uplink) Run(ctx context.Context) error {
 	var watch sync.WaitGroup
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	watch.Go(func() { watchLinks(watchCtx, u.LinkUp) })
-	if u.down != nil {
-		watch.Go(func() { u.down.Run(watchCtx) })
-	}
+	watch.Go(func() { u.down.Run(watchCtx) })
 	defer watch.Wait()
 	defer stopWatch()
 
 	p := newPump(u)
 	for ctx.Err() == nil {
+		p.adopt(u.cfg.Load())
 		if state, until := u.mustWait(time.Now()); state != "" {
 			u.enter(state)
 			p.keep(true)
@@ -106,7 +129,7 @@ func (p *pump) session(ctx context.Context) {
 		p.redial.reset()
 	}
 	p.keep(false)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, errIdentity) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errIdentity) && !errors.Is(err, errAgain) {
 		p.u.enter(StateConnecting)
 		class := hub.Classify(err)
 		if class == hub.ClassUnknown {

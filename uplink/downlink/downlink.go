@@ -3,6 +3,7 @@ package downlink
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,16 +12,39 @@ import (
 
 // Downlink takes items from streams into queues. New makes it, Run does the work.
 type Downlink struct {
-	o     Options
-	feeds []*feed
-	poke  chan struct{} // has room for one; wakes Run
+	poke chan struct{} // has room for one; wakes Run
 
 	mu     sync.Mutex
 	reader *hub.Reader // of the present connection; nil without one
+	feeds  []*feed     // changed by Run only
+	wanted *wanted     // what Set has asked for; nil once Run does it
+	left   []*hub.Tap  // of downlinks that are gone; their consumers may still be there
+}
+
+// maxLeft bounds the consumers that are removed over the next connection; the server removes the others when nobody
+// has used them for a while.
+const maxLeft = 64
+
+// wanted are downlinks as they are to be.
+type wanted struct {
+	o       *Options
+	configs []Config
 }
 
 // New checks the configuration; it starts nothing. The error is ErrConfig.
 func New(o Options, configs []Config) (*Downlink, error) {
+	d := &Downlink{poke: make(chan struct{}, 1)}
+	if err := d.Set(o, configs); err != nil {
+		return nil, err
+	}
+	d.change()
+	return d, nil
+}
+
+// Set replaces the options and the downlinks: what is under way ends first, a downlink that stays as it is goes on, and
+// one that is gone leaves its messages in the stream and its mark in the queue. The device must be the same. The error is
+// ErrConfig; then nothing changes. It is safe for use by any goroutine.
+func (d *Downlink) Set(o Options, configs []Config) error {
 	o.Timing = o.Timing.withDefaults()
 	if o.MaxPayload == 0 {
 		o.MaxPayload = DefaultMaxPayload
@@ -34,20 +58,92 @@ func New(o Options, configs []Config) (*Downlink, error) {
 	if o.Report == nil {
 		o.Report = func(Report) {}
 	}
-	d := &Downlink{o: o, poke: make(chan struct{}, 1)}
+	w := &wanted{o: &o}
 	seen := map[string]bool{}
 	for _, c := range configs {
 		c, err := c.resolve(o.Device)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if seen[c.Queue] {
-			return nil, fmt.Errorf("%w: queue %q has two downlinks", ErrConfig, c.Queue)
+			return fmt.Errorf("%w: queue %q has two downlinks", ErrConfig, c.Queue)
 		}
 		seen[c.Queue] = true
-		d.feeds = append(d.feeds, newFeed(&d.o, c, d.wake))
+		w.configs = append(w.configs, c)
 	}
-	return d, nil
+	d.mu.Lock()
+	d.wanted = w
+	d.mu.Unlock()
+	d.wake()
+	return nil
+}
+
+// change does what Set has asked for.
+func (d *Downlink) change() {
+	for _, f := range d.exchange() {
+		left := []*hub.Tap{f.tap, f.stale}
+		f.again() // Its consumer goes, if the connection does not; what was pulled and not taken is still in the stream.
+		d.mu.Lock()
+		for _, t := range left {
+			if t != nil && len(d.left) < maxLeft {
+				d.left = append(d.left, t)
+			}
+		}
+		d.mu.Unlock()
+	}
+}
+
+// tidy removes what is left on the server of downlinks that are gone, over another connection than theirs.
+func (d *Downlink) tidy() {
+	d.mu.Lock()
+	r, left := d.reader, d.left
+	if r != nil {
+		d.left = nil
+	}
+	d.mu.Unlock()
+	for _, t := range left {
+		switch {
+		case r == nil:
+			return
+		case t.Of(r):
+			d.mu.Lock()
+			d.left = append(d.left, t)
+			d.mu.Unlock()
+		default:
+			t.Remove(r)
+		}
+	}
+}
+
+// exchange replaces the feeds and returns those that are gone.
+func (d *Downlink) exchange() (old []*feed) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wanted == nil {
+		return nil
+	}
+	w := d.wanted
+	old = slices.Clone(d.feeds)
+	d.wanted, d.feeds = nil, make([]*feed, 0, len(w.configs))
+	for _, c := range w.configs {
+		i := slices.IndexFunc(old, func(f *feed) bool { return f.cfg == c })
+		if i < 0 {
+			d.feeds = append(d.feeds, newFeed(w.o, c, d.wake))
+			continue
+		}
+		old[i].o = w.o
+		d.feeds = append(d.feeds, old[i])
+		old = slices.Delete(old, i, i+1)
+	}
+	return old
+}
+
+// Idle reports whether there are no downlinks, so that nothing of a connection is needed. It is safe for use by any
+// goroutine.
+func (d *Downlink) Idle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.feeds) == 0 && d.wanted == nil && len(d.left) == 0
 }
 
 // Use says which connection there is; nil says that there is none. What is under way on an earlier one ends
@@ -61,7 +157,7 @@ func (d *Downlink) Use(r *hub.Reader) {
 
 // Look has all downlinks look at their streams now, whatever they were waiting for.
 func (d *Downlink) Look() {
-	for _, f := range d.feeds {
+	for _, f := range d.all() {
 		f.rung.Store(true)
 		f.urgent.Store(true)
 	}
@@ -81,11 +177,20 @@ func (d *Downlink) connection() *hub.Reader {
 	return d.reader
 }
 
+// all returns the feeds that there are.
+func (d *Downlink) all() []*feed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.feeds)
+}
+
 // Run takes items until ctx ends. It is called once, by one goroutine, which is all that the downlinks use.
 func (d *Downlink) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		d.change()
+		d.tidy()
 		next, busy := time.Now().Add(idleLook), false
 		for _, f := range d.feeds {
 			did, at := f.step(ctx, d.connection())
@@ -111,8 +216,9 @@ const idleLook = time.Minute
 
 // Status returns what the downlinks know of themselves, in the order of the configuration.
 func (d *Downlink) Status() []Status {
-	list := make([]Status, len(d.feeds))
-	for i, f := range d.feeds {
+	feeds := d.all()
+	list := make([]Status, len(feeds))
+	for i, f := range feeds {
 		list[i] = f.Status()
 	}
 	return list

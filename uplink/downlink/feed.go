@@ -53,6 +53,7 @@ type feed struct {
 	status Status
 }
 
+// newFeed returns one that has done nothing yet.
 func newFeed(o *Options, c Config, wake func()) *feed {
 	t := &o.Timing
 	return &feed{
@@ -223,6 +224,11 @@ func (f *feed) remote(err error) (did bool, at time.Time) {
 		return false, f.local(local.err)
 	}
 	class := hub.Classify(err)
+	if class == hub.ClassTransport { // The uplink says so; with the next connection it goes on.
+		f.enter(StateOffline)
+		f.hold = time.Now().Add(f.refuse.next())
+		return false, f.hold
+	}
 	f.trouble(string(class), remoteText(class), err)
 	f.hold = time.Now().Add(f.refuse.next())
 	if class == hub.ClassDenied || class == hub.ClassConfig {

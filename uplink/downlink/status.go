@@ -94,8 +94,6 @@ func remoteText(class hub.Class) string {
 		return "there is no such stream; create it, see `querator uplink test`"
 	case hub.ClassDenied:
 		return "the login lacks a right; see `querator uplink test`"
-	case hub.ClassTransport:
-		return "the connection ended"
 	}
 	return "the stream cannot be read"
 }

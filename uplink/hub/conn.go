@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,12 +29,14 @@ type Conn struct {
 	answers chan *nats.Msg // to requests; written by nats.go
 	denied  chan error     // what the server said out of turn; written by nats.go
 	closed  chan struct{}
-	next    uint64 // the number of the next reply that is asked for
-	flushed bool   // the first publish was followed by a flush
-	deaf    bool   // receipts do not reach us
+	end     sync.Once // closes closed
+	next    uint64    // the number of the next reply that is asked for
+	flushed bool      // the first publish was followed by a flush
+	deaf    bool      // receipts do not reach us
 	stops   []func() bool
 	reader  atomic.Pointer[Reader] // nil without one
 	in      atomic.Int64           // bytes that came in
+	sent    time.Time              // when the last Window or Batch was handed over, and its receipts were waited for
 }
 
 // ErrClosed says that the connection has ended; the reason is wrapped beside it.
@@ -72,7 +75,10 @@ func (c *Conn) deny(err error) {
 // Close ends the connection, and waits until nobody calls back any more.
 func (c *Conn) Close() {
 	c.nc.Close()
+	c.hasEnded() // nats.go does not tell those who end it themselves.
 }
+
+func (c *Conn) hasEnded() { c.end.Do(func() { close(c.closed) }) }
 
 // Closed is closed when the connection has ended.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }
@@ -97,6 +103,9 @@ func (c *Conn) ended() error {
 // Deaf reports whether receipts do not reach this connection, since its login may not subscribe to them. Every
 // publish then ends with ErrNoReply at once, and what became of it has to be read back.
 func (c *Conn) Deaf() bool { return c.deaf }
+
+// Sent is when all messages of the last Window or Batch had been handed to the network; its receipts came later.
+func (c *Conn) Sent() time.Time { return c.sent }
 
 // Probe asks the server for a sign of life.
 func (c *Conn) Probe(timeout time.Duration) error {

@@ -109,6 +109,9 @@ func (t *Tap) Close() {
 	t.Remove(t.r)
 }
 
+// Of reports whether the tap reads over the connection of r.
+func (t *Tap) Of(r *Reader) bool { return t.r == r }
+
 // Remove removes the consumer over any connection; nothing is waited for. It is for a tap whose own connection has
 // ended.
 func (t *Tap) Remove(over *Reader) {

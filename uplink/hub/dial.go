@@ -73,7 +73,7 @@ func (c *Conn) options(d *dialer, o *Options) ([]nats.Option, error) {
 		nats.PingInterval(or(o.PingInterval, defaultPing)), nats.MaxPingsOutstanding(maxPingsOut),
 		nats.SetCustomDialer(d),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.deny(err) }),
-		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.ClosedHandler(func(*nats.Conn) { c.hasEnded() }),
 	}
 	if o.Compress {
 		list = append(list, nats.Compression(true))
