@@ -333,6 +333,16 @@ func (b *EventBook) gap(seq uint64) (g *Gap, next uint64) {
 	return nil, next
 }
 
+// waiting returns how many bytes the items of the events have that are to be
+// delivered, those of a whole run more at most.
+func (b *EventBook) waiting() int64 {
+	var bytes int64
+	for i := len(b.Runs) - 1; i >= 0 && b.Runs[i].Last() > b.Delivered; i-- {
+		bytes += b.Runs[i].Bytes
+	}
+	return bytes
+}
+
 // pending returns how many events are to be delivered, without those in gaps,
 // and how many gaps.
 func (b *EventBook) pending() (events uint64, gaps int) {

@@ -228,6 +228,7 @@ func (p *partition) outboxState() OutboxState {
 	s.Pending, s.Gaps = b.pending()
 	s.Bytes = p.ps.HeldForEvents()
 	s.Epochs = append(s.Epochs, b.Epochs...)
+	s.Pressing = o != nil && b.waiting() > o.opts.MaxBytes/2
 	for i := range b.Runs {
 		if r := &b.Runs[i]; r.Last() > b.Delivered {
 			s.Oldest = r.At

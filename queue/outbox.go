@@ -45,6 +45,9 @@ type OutboxState struct {
 	OldestAge time.Duration
 	// Full: completes are refused now (OutboxOptions.Block).
 	Full bool
+	// Pressing: the items of the events to be delivered have more than half of
+	// OutboxOptions.MaxBytes, so that waiting much longer would cost events.
+	Pressing bool
 	// Epochs are those that events were written with, with the number of the first
 	// event of each, ascending; the oldest are forgotten beyond 256.
 	Epochs []EpochStart

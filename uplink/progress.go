@@ -14,6 +14,7 @@ type progress struct {
 	key   partKey
 	epoch uint64 // of the outbox: another one is that of a partition that was opened anew, perhaps of another queue
 
+	head  uint64 // the last event that was seen
 	ready bool   // read back on this connection, and nothing went wrong since
 	tail  uint64 // the last event that the server has
 	fence uint64 // the sequence in the stream of the last message on the subject, as far as is known; 0 for none

@@ -31,6 +31,8 @@ type pump struct {
 	deaf           bool // receipts do not reach us
 	maxMessage     int
 	hold           time.Time // nothing is sent before, whatever the partition
+	room           time.Time // nothing is sent before, since the device has better things to do
+	came           uint64    // events that have come since some were sent
 	unknown        int       // errors without an answer in a row
 
 	alone bool // the stream is known to have one replica, so that windows can be used
@@ -75,7 +77,7 @@ func (p *pump) now() time.Time { return time.Now() }
 // begin forgets what was true of the connection before.
 func (p *pump) begin(c *hub.Conn) {
 	p.probed, p.atomic, p.alone, p.unknown, p.shaken = false, false, false, 0, false
-	p.hold, p.maxMessage = time.Time{}, c.MaxPayload()
+	p.hold, p.room, p.maxMessage = time.Time{}, time.Time{}, c.MaxPayload()
 	for _, g := range p.parts {
 		g.failed()
 		g.hold = time.Time{}
@@ -199,8 +201,8 @@ func (p *pump) round(ctx, inner context.Context, c *hub.Conn) (busy bool, next t
 			sooner(p.now().Add(wait))
 			return false, next, nil
 		}
-		if p.now().Before(p.hold) {
-			sooner(p.hold)
+		if until := p.waitFor(); p.now().Before(until) {
+			sooner(until)
 			return false, next, nil
 		}
 		g := p.order[p.turn]
@@ -237,6 +239,10 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 	if g.epoch != st.Epoch {
 		g.renew(st.Epoch)
 	}
+	if st.Head > g.head {
+		p.came += st.Head - g.head
+	}
+	g.head = st.Head
 	if !g.ready {
 		if !g.wants(&st) {
 			return false, at, nil
@@ -256,6 +262,7 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 		p.now().Before(due) && !p.u.flushing() {
 		return false, due, nil
 	}
+	begin := p.now()
 	events, err := g.box.Read(ctx, g.tail, p.size.events, int64(p.size.bytes), p.withPayload())
 	if err != nil {
 		return false, at, &sourceError{err}
@@ -264,7 +271,41 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 		return false, at, nil
 	}
 	events = p.whole(g, &st, events)
-	return true, at, p.send(ctx, c, g, events)
+	err = p.send(ctx, c, g, events)
+	p.makeRoom(&st, len(events), c.Sent(), begin)
+	return true, at, err
+}
+
+// What makes room for completes.
+const (
+	// roomShare is the part of the time that the pump works at most while items are being completed.
+	roomShare = 10
+	// roomMost is the longest that it waits for that, after one batch.
+	roomMost = time.Second
+	// roomAge is the age of the oldest event from which on it does not.
+	roomAge = time.Minute
+)
+
+// makeRoom has the pump wait before it sends more if about as many events come as it sends: then the device is at
+// work, and completing an item must not take longer since the one before is being told of. It does not wait when
+// events have waited for long, or when they take much of their room; nor when somebody waits for them.
+func (p *pump) makeRoom(st *queue.OutboxState, events int, sent, begin time.Time) {
+	came := p.came
+	p.came = 0
+	if 4*came < uint64(events) || st.Pressing || st.Full || st.OldestAge > roomAge || p.u.flushing() {
+		return
+	}
+	if work := sent.Sub(begin); work > 0 {
+		p.room = sent.Add(min(roomShare*work, roomMost))
+	}
+}
+
+// waitFor is until when nothing is sent.
+func (p *pump) waitFor() time.Time {
+	if p.room.After(p.hold) && !p.u.flushing() {
+		return p.room
+	}
+	return p.hold
 }
 
 // idle looks whether the server still has what it acknowledged, and does so again while the outbox keeps the events
