@@ -27,7 +27,7 @@ func TestReloadOfUplink(t *testing.T) {
 		}
 	}
 	settings := func(uplink string, downlinks ...string) string {
-		text := fmt.Sprintf("[[queue]]\nname = \"orders\"\n[[queue]]\nname = \"jobs\"\n[uplink]\nurl = [%q]\nlinger = \"1ms\"\n%s\n", url, uplink)
+		text := fmt.Sprintf("[[queue]]\nname = \"orders\"\n[[queue]]\nname = \"parcels\"\n[uplink]\nurl = [%q]\nlinger = \"1ms\"\n%s\n", url, uplink)
 		for _, d := range downlinks {
 			text += "[[downlink]]\ndoorbell = \"\"\npoll = \"1s\"\nqueue = \"" + d + "\"\n"
 		}
@@ -40,7 +40,7 @@ func TestReloadOfUplink(t *testing.T) {
 	c := &client.Client{Socket: s.path("q.sock")}
 	defer c.Close()
 	send("orders", 5)
-	send("jobs", 3)
+	send("parcels", 3)
 	reload := func(text, waits string) {
 		t.Helper()
 		s.configure(text)
@@ -51,18 +51,18 @@ func TestReloadOfUplink(t *testing.T) {
 	}
 	reload(settings(device, "orders"), "")
 	awaitTaken(t, c, 5)
-	reload(settings(device+"heartbeat = \"1h\"\nformat = \"structured\"\n", "jobs"), "")
+	reload(settings(device+"heartbeat = \"1h\"\nformat = \"structured\"\n", "parcels"), "")
 	awaitTaken(t, c, 3) // That of the one downlink that there is.
-	reload(settings("device = \"another\"\n", "jobs"), "uplink.device")
-	send("jobs", 1)
+	reload(settings("device = \"another\"\n", "parcels"), "uplink.device")
+	send("parcels", 1)
 	awaitTaken(t, c, 4)
-	if st, err := c.Uplink(t.Context()); err != nil || st.Device != "dev" || len(st.Downlinks) != 1 || st.Downlinks[0].Queue != "jobs" {
+	if st, err := c.Uplink(t.Context()); err != nil || st.Device != "dev" || len(st.Downlinks) != 1 || st.Downlinks[0].Queue != "parcels" {
 		t.Errorf("the uplink is %+v, %v", st, err)
 	}
 	s.configure("") // An uplink that is taken away goes on until the restart.
 	if got := s.reload(); !strings.Contains(got, "uplink.url") || !strings.Contains(got, "downlink") {
 		t.Errorf("the uplink was taken away: %q", got)
 	}
-	send("jobs", 1)
+	send("parcels", 1)
 	awaitTaken(t, c, 5)
 }

@@ -35,15 +35,15 @@ func (b *downBench) reload(cfg uplink.Config) {
 	}
 }
 
-// jobs makes a second queue, and returns how many items it has.
-func (b *downBench) jobs() func() int {
+// parcels makes a second queue, and returns how many items it has.
+func (b *downBench) parcels() func() int {
 	b.t.Helper()
 	info := b.queue().Info()
-	info.Name = "jobs"
+	info.Name = "parcels"
 	if err := b.svc.Create(context.Background(), info); err != nil {
 		b.t.Fatal(err)
 	}
-	q, err := b.svc.Queue("jobs")
+	q, err := b.svc.Queue("parcels")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -56,9 +56,9 @@ func (b *downBench) jobs() func() int {
 	}
 }
 
-func (b *downBench) sendJob() {
+func (b *downBench) sendParcel() {
 	b.t.Helper()
-	b.publish(&nats.Msg{Subject: "querator-down.dev.jobs", Data: []byte("job")})
+	b.publish(&nats.Msg{Subject: "querator-down.dev.parcels", Data: []byte("parcel")})
 }
 
 // consumers is how many the server has.
@@ -72,31 +72,31 @@ func (b *downBench) consumers() int {
 func TestReloadDownlinks(t *testing.T) {
 	t.Parallel()
 	b := newDownBench(t, nil)
-	jobs := b.jobs()
+	parcels := b.parcels()
 	b.config = func(c *uplink.Config) { c.Downlinks = nil }
 	b.start()
 	b.send(20)
-	b.sendJob()
+	b.sendParcel()
 	eventually(t, "it is connected", func() bool { return b.device.Status(t.Context()).State == uplink.StateConnected })
 
 	b.reload(b.settings("orders")) // The first.
 	b.exact(1)
-	b.reload(b.settings("orders", "jobs")) // One more.
-	eventually(t, "the job is taken", func() bool { return jobs() == 1 })
+	b.reload(b.settings("orders", "parcels")) // One more.
+	eventually(t, "the parcel is taken", func() bool { return parcels() == 1 })
 	b.send(5)
 	b.exact(1)
 
-	b.reload(b.settings("jobs")) // One less.
+	b.reload(b.settings("parcels")) // One less.
 	eventually(t, "one downlink is left", func() bool { return len(b.device.Status(t.Context()).Downlinks) == 1 })
 	b.send(10)
-	b.sendJob()
-	eventually(t, "another job is taken", func() bool { return jobs() == 2 })
+	b.sendParcel()
+	eventually(t, "another parcel is taken", func() bool { return parcels() == 2 })
 	eventually(t, "its consumer is gone", func() bool { return b.consumers() <= 1 })
 	if n := len(b.held()); n != 25 {
 		t.Errorf("a downlink that is gone took something: %d items, not 25", n)
 	}
 
-	changed := b.settings("jobs", "orders") // Back, and without a doorbell.
+	changed := b.settings("parcels", "orders") // Back, and without a doorbell.
 	changed.Downlinks[1].Doorbell, changed.Downlinks[1].Poll = "", time.Second
 	b.reload(changed)
 	b.send(3)
@@ -126,11 +126,11 @@ func TestReloadAtAnyMoment(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 3))
 	b := newDownBench(t, nil)
-	b.jobs()
+	b.parcels()
 	b.start()
 	for range 25 {
 		b.send(1 + rng.IntN(30))
-		sets := [][]string{{"orders"}, {"orders", "jobs"}, {"jobs", "orders"}, {"jobs"}, {}}
+		sets := [][]string{{"orders"}, {"orders", "parcels"}, {"parcels", "orders"}, {"parcels"}, {}}
 		cfg := b.settings(sets[rng.IntN(len(sets))]...)
 		for i := range cfg.Downlinks {
 			if rng.IntN(2) == 0 {

@@ -226,11 +226,31 @@ func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence ui
 		g.told = true
 		p.alarm(g, AlarmRegressed, fmt.Sprintf("the server lost events that it had acknowledged; they are sent again up to %d", g.resent), nil)
 	}
+	again := g.resent // The outbox counts no gap up to there any more.
 	if g.behind() {
+		p.countGaps(all, again)
 		return nil
 	}
 	g.resent = 0
-	return p.save(ctx, g, last, fence)
+	err := p.save(ctx, g, last, fence)
+	p.countGaps(all, again) // After the outbox has: Status adds both.
+	return err
+}
+
+// countGaps counts gap events that the server has stored, and what was lost in them; those up to event number again
+// were stored before.
+func (p *pump) countGaps(all []*message, again uint64) {
+	for _, m := range all {
+		for i := range m.events {
+			e := &m.events[i]
+			switch {
+			case e.Type == queue.EventGap && (e.Seq > again || e.Gap.Reason == GapServerLost):
+				p.u.change(func(s *Status) { s.Gaps++; s.Lost += e.Gap.Events() })
+			case e.Type != queue.EventGap && m.level == poisonGap:
+				p.u.change(func(s *Status) { s.Gaps++; s.Lost++ })
+			}
+		}
+	}
 }
 
 // published counts, and reports what had to be left out.
@@ -250,11 +270,9 @@ func (p *pump) published(g *progress, all []*message, events int, known bool) {
 			}
 			switch {
 			case e.Type == queue.EventGap:
-				p.u.change(func(s *Status) { s.Gaps++; s.Lost += e.Gap.Events() })
 				p.alarm(g, AlarmGap, fmt.Sprintf("events %d to %d are gone (%s); a gap event says so",
 					e.Gap.First, e.Gap.Last, e.Gap.Reason), nil)
 			case m.level == poisonGap:
-				p.u.change(func(s *Status) { s.Gaps++; s.Lost++ })
 				p.alarm(g, AlarmGap, fmt.Sprintf("event %d is too large for the server even without its payload; a gap event takes its place", e.Seq), nil)
 			case m.level > poisonNone:
 				p.u.change(func(s *Status) { s.Shortened++ })

@@ -35,7 +35,8 @@ type Status struct {
 
 	// Connects counts connections, Delivered events that the server acknowledged, Resent those of them that it
 	// had acknowledged before and lost, Conflicts fences that it refused, Shortened events without their
-	// payload or labels since the server found them too large, Gaps gap events, and Lost the events in them.
+	// payload or labels since the server found them too large, and Gaps gap events that it has. Lost are the events
+	// that were given up, whether the server has been told by a gap event or will be. It never falls.
 	Connects, Delivered, Resent, Conflicts, Shortened, Gaps, Lost uint64
 
 	// Partitions is the number of partitions, Pending their events to be delivered, Bytes what is occupied for
@@ -70,6 +71,7 @@ func (u *Uplink) Status(ctx context.Context) Status {
 			continue
 		}
 		s.Pending += st.Pending
+		s.Lost += st.Head - st.Delivered - st.Pending
 		s.Bytes += st.Bytes
 		if st.Pending > 0 {
 			s.Oldest = max(s.Oldest, st.OldestAge)
@@ -78,6 +80,10 @@ func (u *Uplink) Status(ctx context.Context) Status {
 			s.Blocked++
 		}
 	}
+	u.mu.Lock()
+	u.lost = max(u.lost, s.Lost) // A gap that is delivered in the middle of this counts for nobody, for a moment.
+	s.Lost = u.lost
+	u.mu.Unlock()
 	var used usage
 	s.BytesOut, s.BytesIn, used = u.meter.totals()
 	s.DayBytes, s.MonthBytes = used.DayBytes, used.MonthBytes

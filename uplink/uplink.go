@@ -26,6 +26,7 @@ type Uplink struct {
 
 	mu      sync.Mutex
 	status  Status
+	lost    uint64 // the greatest Status.Lost that was told
 	stateAt time.Time
 	paused  bool
 	stopped error // why it stopped by itself

@@ -20,7 +20,8 @@ type UplinkStatus struct {
 	URL       string `json:"url,omitempty"`
 	Server    string `json:"server_version,omitempty"`
 	Mode      string `json:"mode,omitempty"`
-	// Counted since the agent started.
+	// Counted since the agent started; Lost are the events that were given up, whether a gap event has told of them or not
+	// yet.
 	Connects  uint64 `json:"connects"`
 	Delivered uint64 `json:"delivered"`
 	Resent    uint64 `json:"resent"`

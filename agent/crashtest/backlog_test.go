@@ -171,6 +171,9 @@ func TestServerGone(t *testing.T) {
 	}
 	s, err := procs[1].Client.Uplink(t.Context())
 	must(t, err)
+	if all := uint64(cycles * batch); s.Pending+s.Lost != all || s.Gaps != 0 {
+		t.Errorf("%d events wait and %d are lost of %d, %d gaps are told: %+v", s.Pending, s.Lost, all, s.Gaps, s)
+	}
 	const outbox, segment = 16 << 20, 16 << 20
 	if s.Connects > 0 || s.Pending == 0 || s.Pending*uint64(size) > outbox+segment || s.Bytes > outbox {
 		t.Errorf("the uplink: %+v", s)
@@ -194,6 +197,8 @@ func TestServerGone(t *testing.T) {
 	h.link.set(linkUp)
 	if after, err := procs[1].Client.ControlUplink(t.Context(), "flush", flushTimeout); err != nil || after.Left != 0 {
 		t.Errorf("after the server came: %+v, %v", after, err)
+	} else if after.Lost != s.Lost || after.Gaps == 0 {
+		t.Errorf("%d events are lost in %d gaps after the server came, %d before", after.Lost, after.Gaps, s.Lost)
 	}
 	wantAll(t, h, uint64(cycles*batch), s.Pending)
 }

@@ -172,7 +172,7 @@ var table = [families]about{
 	UplinkBlocked:   {"querator_uplink_blocked_partitions", gauge, nil, "Partitions that refuse completes, since there is no room for their events."},
 	UplinkDelivered: {"querator_uplink_delivered_total", counter, nil, "Events that the server acknowledged since the agent started."},
 	UplinkResent:    {"querator_uplink_resent_total", counter, nil, "Those of them that it had acknowledged before, and lost."},
-	UplinkLost:      {"querator_uplink_lost_total", counter, nil, "Events that were given up and reported in gap events, since the agent started."},
+	UplinkLost:      {"querator_uplink_lost_total", counter, nil, "Events that were given up, since the agent started or in gap events that the server has not got yet."},
 	UplinkNetwork:   {"querator_uplink_network_bytes_total", counter, []string{"direction"}, "Bytes on the network since the agent started: out, in."},
 
 	DownlinkTaken:   {"querator_downlink_taken_total", counter, []string{"queue"}, "Messages that became items of the queue, since it exists; the downlink's families are there only if one is configured."},

@@ -141,7 +141,7 @@ type UplinkStatusResponse struct {
 	Conflicts uint64 `protobuf:"varint,13,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
 	// Events without payload or labels, since the server found them too large.
 	Shortened uint64 `protobuf:"varint,14,opt,name=shortened,proto3" json:"shortened,omitempty"`
-	// Gap events, and the events in them.
+	// Gap events that it has, and the events that were given up, told of or not yet.
 	Gaps uint64 `protobuf:"varint,15,opt,name=gaps,proto3" json:"gaps,omitempty"`
 	Lost uint64 `protobuf:"varint,16,opt,name=lost,proto3" json:"lost,omitempty"`
 	// The outboxes: how many, their events to be delivered, what they occupy for

@@ -74,8 +74,8 @@ func uplinkTable(t *columns, s *client.UplinkStatus) {
 		t.row("full", fmt.Sprintf("%d partition(s) refuse completes", s.Blocked))
 	}
 	t.row("delivered", fmt.Sprintf("%d in %d connection(s)", s.Delivered, s.Connects))
-	if s.Resent+s.Gaps+s.Shortened+s.Conflicts > 0 {
-		t.row("notable", fmt.Sprintf("%d sent again, %d lost in %d gap(s), %d shortened, %d fence(s) refused",
+	if s.Resent+s.Lost+s.Gaps+s.Shortened+s.Conflicts > 0 {
+		t.row("notable", fmt.Sprintf("%d sent again, %d lost, %d gap(s) told of, %d shortened, %d fence(s) refused",
 			s.Resent, s.Lost, s.Gaps, s.Shortened, s.Conflicts))
 	}
 	t.row("network", fmt.Sprintf("%s out, %s in; %s today, %s this month", bytesText(int64(s.BytesOut)), bytesText(int64(s.BytesIn)),
