@@ -60,7 +60,10 @@ uplink-test: ## the uplink with older servers, and the form of its events
 uplink-chaos: ## the uplink under all faults for CHAOS (default 10m)
 	QUERATOR_CHAOS=$${CHAOS:-10m} $(GO) test -count=1 -timeout 60m -v -run TestChaos ./uplink
 
-.PHONY: uplink-rate uplink-backlog
+.PHONY: uplink-rate uplink-backlog uplink-drain
+uplink-drain: ## 100,000 events to a server on this machine: time, processor time, memory
+	QUERATOR_DRAIN=1 $(GO) test -count=1 -v -run 'TestCost$$' ./uplink
+
 uplink-rate: ## completing with an uplink beside without one: PAIRS (default 20) turns each, and the store alone
 	QUERATOR_PAIRS=$${PAIRS:-20} $(GO) test -count=1 -timeout 60m -v -run TestUplinkRate ./agent/crashtest
 	$(GO) test -run '^$$' -bench CompleteEvents -benchtime $${PAIRS:-20}x ./badgerstore

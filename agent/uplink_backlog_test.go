@@ -149,6 +149,9 @@ func Test30RestartWithABacklog(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d events: open after %s, the first delivered after %s, %d bytes more in the heap", events, opened, first, grown)
+	if opened > 2*time.Second {
+		t.Errorf("it took %s to open", opened)
+	}
 	if grown > 4<<20 {
 		t.Errorf("%d bytes of the heap for %d events", grown, events)
 	}

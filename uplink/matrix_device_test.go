@@ -188,6 +188,25 @@ func Test32ThunderingHerd(t *testing.T) {
 	}
 }
 
+// Test32SpreadAfterAnOutage: with a long backlog nothing is sent for a random time after a connect, unless somebody waits.
+func Test32SpreadAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	cfg := b.config()
+	cfg.Timing.Spread = 1000 * time.Hour
+	b.src.boxes[0].produce(10_001)
+	r := run(t, cfg, b.src, nil)
+	eventually(t, "it is connected", func() bool { return r.Status(t.Context()).State == uplink.StateConnected })
+	<-time.After(100 * time.Millisecond)
+	if n := r.Status(t.Context()).Delivered; n > 0 {
+		t.Errorf("%d events were sent at once after a connect", n)
+	}
+	if left := r.Flush(t.Context()); left > 0 {
+		t.Errorf("%d events are left after a flush", left)
+	}
+	b.exact()
+}
+
 func Test35LoneEvent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

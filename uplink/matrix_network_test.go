@@ -72,14 +72,21 @@ func Test08SlowLink(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	cfg := b.config()
-	cfg.Timing.Reply = 1500 * time.Millisecond // And what the bytes take.
+	cfg.Timing.Reply, cfg.Timing.Lookup = 6*time.Second, 6*time.Second // And what the bytes take.
 	cfg.BatchBytes = 64 << 10
-	b.proxy.set(func() { b.proxy.up.rate, b.proxy.down.rate = 20_000, 20_000 })
-	b.produce(30)
+	b.proxy.set(func() {
+		for _, f := range []*faults{&b.proxy.up, &b.proxy.down} {
+			f.rate, f.latency = 2000, time.Second
+		}
+	})
+	b.produce(6)
 	r := run(t, cfg, b.src, nil)
 	r.drained(b.src)
 	if n := b.proxy.connects(); n != 1 {
 		t.Errorf("%d connections; a slow link was taken for a dead one", n)
+	}
+	if s := r.Status(t.Context()); s.Conflicts > 0 || s.LastError != "" {
+		t.Errorf("trouble: %+v", s)
 	}
 	b.exact()
 }

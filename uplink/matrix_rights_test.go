@@ -103,12 +103,18 @@ func Test16PublishRightRevoked(t *testing.T) {
 	t.Parallel()
 	b, cfg := newUserBench(t, adminUser(), deviceUser(nil))
 	cfg.Timing.Reply = time.Hour // Only the refusal itself tells.
+	cfg.Timing.HoldMax = time.Hour
 	r := run(t, cfg, b.src, nil)
 	b.produce(30)
 	r.drained(b.src)
 	b.reload(adminUser(), deviceUser(func(p *server.Permissions) { p.Publish.Deny = []string{"querator.dev.>"} }))
 	b.produce(30)
 	eventually(t, "it is known", func() bool { return r.class() == "denied" })
+	out := r.Status(t.Context()).BytesOut
+	<-time.After(200 * time.Millisecond)
+	if more := r.Status(t.Context()).BytesOut - out; more > 4000 { // The one try of the other partition, at most.
+		t.Errorf("it tries again and again: %d bytes went out", more)
+	}
 	b.reload(adminUser(), deviceUser(nil))
 	b.proxy.cut()
 	r.drained(b.src)

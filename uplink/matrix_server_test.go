@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,7 +123,12 @@ func Test12StreamMissing(t *testing.T) {
 	b.produce(30)
 	r.drained(b.src)
 	admin := b.admin()
+	b.produce(3000) // In the middle of what goes out.
+	eventually(t, "some are delivered", func() bool { return b.src.boxes[0].delivered() > 30 })
 	api(t, admin, "STREAM.DELETE.QUERATOR", nil)
+	if b.src.drained() {
+		t.Error("all was sent before the stream was gone")
+	}
 	b.produce(30)
 	eventually(t, "it is known", func() bool { return r.class() == "no_stream" })
 	createStream(t, admin, nil)
@@ -163,6 +169,50 @@ func Test13ServerStorageUsedUp(t *testing.T) {
 	b.start()
 	r.drained(b.src)
 	b.exact()
+}
+
+// Test13AccountLimit has the account use up what it may have, and get more.
+func Test13AccountLimit(t *testing.T) {
+	t.Parallel()
+	b := &bench{truth: newTruth()}
+	account := server.NewAccount("A")
+	b.stand = newStand(t, func(o *server.Options) {
+		o.Accounts = []*server.Account{account}
+		o.Users = []*server.User{{Username: "device", Password: "secret", Account: account}}
+	})
+	allow := func(bytes int64) {
+		t.Helper()
+		a, err := b.srv.LookupAccount("A")
+		if err != nil {
+			t.Fatal(err)
+		}
+		limits := map[string]server.JetStreamAccountLimits{"": {MaxMemory: -1, MaxStore: bytes, MaxStreams: -1, MaxConsumers: -1}}
+		if a.JetStreamEnabled() {
+			err = a.UpdateJetStreamLimits(limits)
+		} else {
+			err = a.EnableJetStream(limits, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow(100 << 10)
+	boss := b.admin(nats.UserInfo("device", "secret"))
+	createStream(t, boss, nil)
+	b.proxy = newProxy(t, b.addr())
+	b.src = newSource(b.truth, partName{"alpha", 0})
+	b.src.boxes[0].size = 2000
+	b.produce(100)
+	cfg := b.config()
+	cfg.Hub.User, cfg.Hub.PasswordFile = "device", secretFile(t, "secret")
+	r := run(t, cfg, b.src, nil)
+	eventually(t, "it is full", func() bool { return r.class() == "remote_full" })
+	if !strings.Contains(r.Status(t.Context()).Error, "10002") {
+		t.Errorf("status %+v", r.Status(t.Context()))
+	}
+	allow(1 << 30)
+	r.drained(b.src)
+	mustBeExact(t, b.truth, boss)
 }
 
 func Test14StreamFullThenRoom(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 // Each TestNN is of row NN of the failure matrix. What the row says happens, and in the end every event is on the
 // server once, in order, with its own payload, unless the row says otherwise.
 //
-//	 1 never connected                     matrix_test.go
+//	 1 never connected                     matrix_test.go; the log over weeks in report_internal_test.go
 //	 2 connection reset in a window        matrix_test.go
 //	 3 receipt swallowed, then cut         matrix_test.go
 //	 4 the same, and all restarted         matrix_server_test.go
@@ -39,7 +39,7 @@ import (
 //	26 power cut before the local sync     matrix_device_test.go; the engine's part is in agent/crashtest
 //	27 outbox full, oldest dropped         matrix_device_test.go
 //	28 outbox full, completes refused      matrix_engine_test.go
-//	29 outbox cannot be read               matrix_device_test.go; a full disk is in badgerstore and agent/crashtest
+//	29 outbox cannot be read, disk full    matrix_device_test.go; TestFullDiskWithEvents in agent/crashtest
 //	30 restart with a million events       agent/uplink_backlog_test.go
 //	31 link flaps                          matrix_network_test.go
 //	32 all devices come back at once       matrix_device_test.go

@@ -27,10 +27,11 @@ type proxy struct {
 
 // faults are those of one direction.
 type faults struct {
-	swallow bool // read and forget
-	hold    bool // read and keep
-	stop    bool // do not read
-	rate    int  // bytes a second; 0: any
+	swallow bool          // read and forget
+	hold    bool          // read and keep
+	stop    bool          // do not read
+	rate    int           // bytes a second; 0: any
+	latency time.Duration // of connections that are made while it is set
 	change  func([]byte) []byte
 	after   func(total int) bool // cuts when it says so
 }
@@ -189,6 +190,24 @@ func (p *proxy) pump(pr *pair, from, to net.Conn, f *faults) {
 	}()
 	buf := make([]byte, 32<<10)
 	var kept []byte
+	p.mu.Lock()
+	latency := f.latency
+	p.mu.Unlock()
+	write := to.Write
+	if latency > 0 {
+		late := make(chan lateBytes, 4096)
+		defer close(late)
+		p.wg.Go(func() {
+			for b := range late {
+				<-time.After(time.Until(b.due))
+				_, _ = to.Write(b.data) // When the connection has ended, so does the reading.
+			}
+		})
+		write = func(data []byte) (int, error) {
+			late <- lateBytes{time.Now().Add(latency), data}
+			return len(data), nil
+		}
+	}
 	total := 0
 	for {
 		p.mu.Lock()
@@ -236,8 +255,14 @@ func (p *proxy) pump(pr *pair, from, to net.Conn, f *faults) {
 		if now.hold || now.swallow {
 			continue
 		}
-		if _, err := to.Write(data); err != nil {
+		if _, err := write(data); err != nil {
 			return
 		}
 	}
+}
+
+// lateBytes are on their way.
+type lateBytes struct {
+	due  time.Time
+	data []byte
 }

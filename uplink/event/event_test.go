@@ -132,6 +132,24 @@ func TestData(t *testing.T) {
 	}
 }
 
+// TestUntrustedClock: a time that nobody believes is not told.
+func TestUntrustedClock(t *testing.T) {
+	t.Parallel()
+	e := &queue.Event{
+		Epoch: 1, Seq: 2, Boot: "boot-7", At: queue.Instant{Wall: 12345, Mono: int64(90 * time.Second), Untrusted: true},
+		Item: queue.Item{CreatedAt: time.Unix(1000, 0)},
+	}
+	m, err := event.NewStream("p", "d", "q", 0).Binary(e, event.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(name string) string { return strings.Join(m.Header[name], " ") }
+	if get("ce-clocktrust") != "untrusted" || get("ce-bootid") != "boot-7" || get("ce-uptimems") != "90000" || get("ce-time") != "" ||
+		strings.Contains(string(m.Data), "created_at") {
+		t.Errorf("%v %s", m.Header, m.Data)
+	}
+}
+
 // TestGapWithoutRange is refused, not sent.
 func TestGapWithoutRange(t *testing.T) {
 	t.Parallel()
