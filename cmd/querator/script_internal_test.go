@@ -26,7 +26,10 @@ import (
 var update = flag.Bool("update", false, "write what the commands printed into the scripts of testdata")
 
 // serveAgent serves the API over queues in memory on a Unix socket until the test ends, and returns the socket.
-func serveAgent(t *testing.T, storeBytes int64) string {
+func serveAgent(t *testing.T, storeBytes int64) string { return serveAgentWith(t, storeBytes, nil) }
+
+// serveAgentWith does the same with an uplink.
+func serveAgentWith(t *testing.T, storeBytes int64, uplink api.Uplink) string {
 	clock := queue.SystemClock(nil)
 	service, err := queue.Open(t.Context(), queue.Config{
 		Meta: memstore.NewMeta(), Clock: clock,
@@ -47,7 +50,7 @@ func serveAgent(t *testing.T, storeBytes int64) string {
 		t.Fatal(err)
 	}
 	guard := access.New(access.Options{Shares: access.Shares{Holders: 10}})
-	h := api.New(api.Options{Service: service, Version: "test", Guard: guard,
+	h := api.New(api.Options{Service: service, Version: "test", Guard: guard, Uplink: uplink,
 		LogError: func(path string, err error) { t.Errorf("%s: internal error: %v", path, err) }})
 	server := &serve.Server{Handler: h, Greet: h.Greet, Leave: h.Leave}
 	ctx, stopWatching := context.WithCancel(context.Background())
