@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/kapetan-io/querator-edge/uplink"
 )
 
@@ -41,18 +43,24 @@ func TestChaos(t *testing.T) {
 // chaos is one run.
 type chaos struct {
 	*bench
+	stream map[string]any // its settings
 	mode   string
 	rng    *rand.Rand
 	device *running
+	boss   *nats.Conn
 	counts map[string]int
 }
+
+// maxCopied is how many messages a stream may have that is copied, or sent again as a whole.
+const maxCopied = 20_000
 
 func newChaos(t *testing.T, mode string, seed uint64) *chaos {
 	// The read-back and the fence have to do without the server's memory of identities.
 	stream := map[string]any{"duplicate_window": (500 * time.Millisecond).Nanoseconds()}
-	c := &chaos{bench: newBench(t, stream), mode: mode, rng: rand.New(rand.NewPCG(seed, 9)), counts: map[string]int{}}
+	c := &chaos{bench: newBench(t, stream), stream: stream, mode: mode, rng: rand.New(rand.NewPCG(seed, 9)), counts: map[string]int{}}
 	c.src.boxes = append(c.src.boxes, newSource(c.truth, partName{"gamma", 1}).boxes...)
 	c.src.boxes[2].poke = c.src.poke
+	c.boss = c.admin()
 	return c
 }
 
@@ -81,8 +89,10 @@ func (c *chaos) run(length time.Duration) {
 	c.heal()
 	c.device.drained(c.src)
 	c.proxy.deliver() // What was held of connections long gone.
+	c.proxy.cut()     // With the next connection it looks whether the server still has what it acknowledged.
 	c.produce(5)
 	c.device.drained(c.src)
+	eventually(c.t, "what the server lost is there again", func() bool { return check(c.truth, readStream(c.t, c.boss)).lost == 0 })
 	v := c.exact()
 	c.t.Logf("%d events, faults %v", v.messages, c.counts)
 	if v.messages == 0 {
@@ -146,6 +156,14 @@ func (c *chaos) fault() {
 			c.stop()
 			c.bench.stand.start()
 		}},
+		{"server set back", c.setServerBack},
+		{"stream wiped", c.wipe},
+		{"stream full", func() {
+			c.limit(int(streamSeq(c.t, c.boss)) + 1 + c.rng.IntN(30))
+			c.produce(20)
+			c.wait(10, 100)
+			c.limit(-1)
+		}},
 		{"device killed", c.killDevice},
 		{"older server", func() {
 			p.set(func() { p.up.change = old })
@@ -155,6 +173,35 @@ func (c *chaos) fault() {
 	f := faults[c.rng.IntN(len(faults))]
 	c.counts[f.name]++
 	f.do()
+}
+
+// setServerBack has the server forget what it acknowledged in the last moments, as a power cut does, and that with it
+// which identities it knew.
+func (c *chaos) setServerBack() {
+	if streamSeq(c.t, c.boss) > maxCopied {
+		return
+	}
+	image := c.image()
+	defer os.RemoveAll(image)
+	c.produce(20)
+	c.wait(10, 100)
+	c.setBack(image)
+}
+
+// limit sets how many messages the stream may have.
+func (c *chaos) limit(messages int) {
+	c.stream["max_msgs"] = messages
+	updateStream(c.t, c.boss, c.stream)
+}
+
+// wipe deletes the stream and creates it anew.
+func (c *chaos) wipe() {
+	if streamSeq(c.t, c.boss) > maxCopied {
+		return
+	}
+	api(c.t, c.boss, "STREAM.DELETE.QUERATOR", nil)
+	c.wait(1, 60)
+	createStream(c.t, c.boss, c.stream)
 }
 
 // killDevice ends the uplink at any moment, and forgets what was not on flash.
