@@ -22,7 +22,7 @@ func TestMakeRoom(t *testing.T) {
 		work  time.Duration
 		want  time.Duration // behind the end of the work
 	}{
-		{name: "as many come as go", came: 500, sent: 500, work: work, want: 10 * work},
+		{name: "as many come as go", came: 500, sent: 500, work: work, want: 20 * work},
 		{name: "slow work", came: 500, sent: 500, work: time.Minute, want: time.Second},
 		{name: "a backlog, and few come", came: 100, sent: 500, work: work},
 		{name: "nothing comes", sent: 1, work: work},
