@@ -1,11 +1,13 @@
 package uplink_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/uplink"
@@ -160,6 +162,25 @@ func TestEpochsOfACopy(t *testing.T) {
 	})
 	if v := check(b.truth, readStream(t, b.admin())); v.dup+v.wrong > 0 {
 		t.Errorf("%+v", v)
+	}
+}
+
+// TestFlushOfAQueueCreatedAgain ends although the events that it waits for are gone with their queue.
+func TestFlushOfAQueueCreatedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.proxy.set(func() { b.proxy.refuse = true })
+	e := newEngine(t, queue.OutboxOptions{})
+	r := run(t, b.config(), e, nil)
+	e.completeSome(20)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	left := make(chan uint64, 1)
+	go func() { left <- r.Flush(ctx) }()
+	<-time.After(100 * time.Millisecond) // It has begun; if it has not, there is nothing to wait for.
+	e.createAgain()
+	if n := <-left; n != 0 || ctx.Err() != nil {
+		t.Errorf("%d events are left: %v", n, ctx.Err())
 	}
 }
 

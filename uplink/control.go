@@ -94,7 +94,8 @@ func (u *Uplink) leftOf(ctx context.Context, heads map[partKey]uint64) uint64 {
 	for _, box := range u.src.Outboxes() {
 		// After ctx the last look still counts.
 		st, err := box.State(context.WithoutCancel(ctx))
-		if head := heads[partKey{box.Queue(), box.Partition()}]; err == nil && head > st.Delivered {
+		// A queue that was created again meanwhile has none of them.
+		if head := heads[partKey{box.Queue(), box.Partition()}]; err == nil && head > st.Delivered && head <= st.Head {
 			left += min(head-st.Delivered, max(st.Pending, 1))
 		}
 	}

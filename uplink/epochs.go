@@ -1,9 +1,12 @@
 package uplink
 
 import (
-	"cmp"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -15,34 +18,51 @@ import (
 // published by this device, as this device remembers itself: neither another one of its name nor an earlier image of
 // its card can know the epochs that the other has had since.
 //
-// They are on flash before the first event of an epoch is sent. It is safe for use by any goroutine.
+// They are on flash before the first event of an epoch is sent: a line of JSON for each, appended to a file, which is
+// written anew when it is long. It is safe for use by any goroutine.
 type epochs struct {
 	path string // empty: memory only
 
 	mu    sync.Mutex
 	parts []partEpochs // the one that had a new epoch last is at the end
-	dirty bool         // there is something to write
+	size  int64        // of the file, as far as is known
+	lines []epochLine  // to be written
 }
 
 // partEpochs are the epochs of one subject, the latest at the end.
 type partEpochs struct {
-	Queue     string   `json:"queue"`
-	Partition int      `json:"partition"`
-	Epochs    []string `json:"epochs"` // in hexadecimal, as in identities
+	key    partKey
+	epochs []uint64
+}
+
+// epochLine is a line of the file.
+type epochLine struct {
+	Queue     string `json:"queue"`
+	Partition int    `json:"partition"`
+	Epoch     string `json:"epoch"` // in hexadecimal, as in identities
 }
 
 // Bounds: what is older is forgotten, and costs an alarm at most.
 const (
-	maxEpochs     = 16   // of one partition
-	maxEpochParts = 1024 // partitions, about 100 bytes each
-	maxEpochFile  = 1 << 20
+	maxEpochs     = 16       // of one partition
+	maxEpochParts = 1024     // partitions
+	maxEpochFile  = 64 << 10 // bytes; more only if that is what there is to know
 )
 
-// recallEpochs reads the file. One that is damaged counts as absent.
+// recallEpochs reads the file. Lines that are damaged count as absent.
 func recallEpochs(path string) *epochs {
 	e := &epochs{path: path}
-	if text := readSmall(path, maxEpochFile); text == nil || json.Unmarshal(text, &e.parts) != nil {
-		e.parts = nil
+	const most = maxEpochFile + maxEpochParts*maxEpochs*600 // With the longest names.
+	text := readSmall(path, most)
+	e.size = int64(len(text))
+	for line := range bytes.Lines(text) {
+		var l epochLine
+		if json.Unmarshal(line, &l) != nil {
+			continue
+		}
+		if epoch, err := strconv.ParseUint(l.Epoch, 16, 64); err == nil {
+			e.enter(partKey{l.Queue, l.Partition}, epoch)
+		}
 	}
 	return e
 }
@@ -52,50 +72,101 @@ func (e *epochs) has(key partKey, epoch uint64) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	i := e.find(key)
-	return i >= 0 && slices.Contains(e.parts[i].Epochs, epochText(epoch))
+	return i >= 0 && slices.Contains(e.parts[i].epochs, epoch)
 }
 
 // add takes note of an epoch; save writes it.
 func (e *epochs) add(key partKey, epoch uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p := partEpochs{Queue: key.queue, Partition: key.partition}
+	if e.enter(key, epoch) && e.path != "" {
+		e.lines = append(e.lines, lineOf(key, epoch))
+	}
+}
+
+// enter reports whether the epoch is new.
+func (e *epochs) enter(key partKey, epoch uint64) bool {
+	p := partEpochs{key: key}
 	if i := e.find(key); i >= 0 {
 		p = e.parts[i]
-		if slices.Contains(p.Epochs, epochText(epoch)) {
-			return
+		if slices.Contains(p.epochs, epoch) {
+			return false
 		}
 		e.parts = slices.Delete(e.parts, i, i+1)
 	}
-	p.Epochs = append(p.Epochs, epochText(epoch))
-	p.Epochs = slices.Delete(p.Epochs, 0, max(0, len(p.Epochs)-maxEpochs))
+	p.epochs = append(p.epochs, epoch)
+	p.epochs = slices.Delete(p.epochs, 0, max(0, len(p.epochs)-maxEpochs))
 	e.parts = append(e.parts, p)
 	e.parts = slices.Delete(e.parts, 0, max(0, len(e.parts)-maxEpochParts))
-	e.dirty = true
+	return true
+}
+
+func (e *epochs) find(key partKey) int {
+	return slices.IndexFunc(e.parts, func(p partEpochs) bool { return p.key == key })
+}
+
+func lineOf(key partKey, epoch uint64) epochLine {
+	return epochLine{Queue: key.queue, Partition: key.partition, Epoch: strconv.FormatUint(epoch, 16)}
 }
 
 // save writes what add has changed, if anything. After an error it is tried again at the next call.
 func (e *epochs) save() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.dirty || e.path == "" {
+	if len(e.lines) == 0 {
 		return nil
 	}
-	text, err := json.Marshal(e.parts)
-	if err == nil {
-		err = writeSmall(e.path, text)
+	write := e.appendLines
+	if e.size > maxEpochFile {
+		write = e.writeAll
 	}
-	if err != nil {
+	if err := write(); err != nil {
 		return fmt.Errorf("uplink epochs: %w", err)
 	}
-	e.dirty = false
+	e.lines = nil
 	return nil
 }
 
-func (e *epochs) find(key partKey) int {
-	return slices.IndexFunc(e.parts, func(p partEpochs) bool {
-		return cmp.Or(cmp.Compare(p.Partition, key.partition), cmp.Compare(p.Queue, key.queue)) == 0
-	})
+// appendLines appends the lines that are not in the file. They begin with an empty one, since the one before may have
+// been cut short.
+func (e *epochs) appendLines() error {
+	text := []byte{'\n'}
+	for i := range e.lines {
+		line, err := json.Marshal(&e.lines[i])
+		if err != nil {
+			return err
+		}
+		text = append(append(text, line...), '\n')
+	}
+	f, err := os.OpenFile(e.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := f.Write(text)
+	created := e.size == 0
+	e.size += int64(n)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil && created {
+		err = syncDir(filepath.Dir(e.path))
+	}
+	return err
 }
 
-func epochText(epoch uint64) string { return strconv.FormatUint(epoch, 16) }
+// writeAll writes the file anew, with what is known.
+func (e *epochs) writeAll() error {
+	var text []byte
+	for _, p := range e.parts {
+		for _, epoch := range p.epochs {
+			line, err := json.Marshal(lineOf(p.key, epoch))
+			if err != nil {
+				return err
+			}
+			text = append(append(text, line...), '\n')
+		}
+	}
+	if err := writeSmall(e.path, text); err != nil {
+		return err
+	}
+	// At least half of the bound comes on top before it is written anew, however much there is.
+	e.size = min(int64(len(text)), maxEpochFile/2)
+	return nil
+}
