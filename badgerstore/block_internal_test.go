@@ -77,6 +77,44 @@ func TestBlockRoundTrip(t *testing.T) {
 	}
 }
 
+// A large item comes back whole, however well it can be compressed and wherever
+// that changes, and writing it takes little more memory than the block has bytes.
+func TestBlockOfALargeItem(t *testing.T) {
+	r := newRand(t)
+	var text []byte
+	for len(text) < 5_000_000 {
+		text = fmt.Appendf(text, `{"sensor":%d,"value":%.3f},`, r.IntN(40), r.Float64())
+	}
+	noise := randomBytes(r, len(text))
+	half := append(bytes.Clone(noise[:len(text)/2]), text[:len(text)/2]...)
+	for name, c := range map[string]struct {
+		payload []byte
+		allowed int // bytes for each byte of the item
+	}{
+		"text": {text, 1}, "noise": {noise, 2}, "first noise": {half, 3}, "odd length": {half[:packerKeep+1], 3},
+		"nothing": {make([]byte, len(text)), 2}, // Shrinks too much for a packed block.
+	} {
+		items := number([]queue.Item{{Payload: c.payload, SourceID: "s", Kind: "k", CreatedAt: time.Unix(1, 2).UTC()}}, 9, testAt)
+		var scratch packer
+		var value []byte
+		took := allocated(func() { value = appendBlock(nil, items, testAt, &scratch) })
+		if most := uint64(c.allowed*len(c.payload) + 1<<20); took > most {
+			t.Errorf("%s: %d bytes were allocated for an item of %d, at most %d are allowed", name, took, len(c.payload), most)
+		}
+		got, err := decodeBlock(value, testTag, true)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		checkEqual(t, name, got, items)
+		if len(value) > len(c.payload)+blockFrame+100 {
+			t.Errorf("%s: %d bytes became %d", name, len(c.payload), len(value))
+		}
+		if name == "text" && len(value) > len(text)*3/4 {
+			t.Errorf("text of %d bytes was packed to %d", len(text), len(value))
+		}
+	}
+}
+
 func TestBlockItemsOwnTheirMemory(t *testing.T) {
 	for _, size := range []int{10, 5000} {
 		items := number([]queue.Item{
