@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -46,6 +47,9 @@ type request struct {
 
 	room patience // that it has had when the disk had no room for it
 
+	// released, if set, is called once, when the partition has let go of the items
+	// and nobody waits for the answer yet; it must not block.
+	released func()
 	// answered, if set, is called by the loop after the answer; it must not
 	// block.
 	answered func(err error)
@@ -67,9 +71,15 @@ func newRequest(kind requestKind) *request {
 // isUse reports whether the partition is not idle for the request's sake.
 func (r *request) isUse() bool { return !r.quiet }
 
-// answer ends the request. It is called once, by the loop.
+// answer ends the request. It is called once, by the loop, or by whoever took it
+// back out of the inbox. What the request held in memory is let go of: others may
+// be served in the same turn, and take longer.
 func (r *request) answer(err error) {
 	r.err = err
+	r.items, r.lease, r.call = nil, nil, nil
+	if r.released != nil {
+		r.released()
+	}
 	close(r.done)
 	if r.answered != nil {
 		r.answered(err)
@@ -105,6 +115,18 @@ func (b *inbox) add(r *request) bool {
 		return false
 	}
 	b.reqs = append(b.reqs, r)
+	return true
+}
+
+// remove takes r back. It returns false when the loop has it, or had it.
+func (b *inbox) remove(r *request) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.reqs, r)
+	if i < 0 {
+		return false
+	}
+	b.reqs = slices.Delete(b.reqs, i, i+1)
 	return true
 }
 

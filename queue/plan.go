@@ -30,11 +30,15 @@ func (g *group) plan() error {
 			move = append(move, seqs...)
 		}
 	}
-	if err := g.fetch(move); err != nil {
-		return err
-	}
+	// First the seat, which may be long in coming: what is read before it would be
+	// in memory for as long, in every partition that waits.
 	if err := g.reserve(items+produced, bytes); err != nil {
 		return err
+	}
+	if g.full == nil {
+		if err := g.fetch(move); err != nil {
+			return err
+		}
 	}
 	g.c.Items = make([]Item, 0, produced)
 	g.fresh = make([]int, 0, produced)

@@ -113,22 +113,19 @@ func (q *Queue) CheckPartition(p int) error {
 }
 
 // submit hands a request to a partition and waits for the answer, at most for
-// timeout. What is in the loop's hands then goes on; its outcome is unknown. A
-// caller that serves its request itself is not cut off in the middle of its
-// commit: it gets the true outcome, when the device has answered.
+// timeout. What nobody has looked at by then is taken back; what is in the loop's
+// hands goes on, and its outcome is unknown. A caller that serves its request
+// itself is not cut off in the middle of its commit: it gets the true outcome,
+// when the device has answered.
 func (q *Queue) submit(ctx context.Context, p *partition, r *request, timeout time.Duration) error {
 	if q.core.queued.Add(1) > int64(q.limits.MaxRequests) {
-		q.core.queued.Add(-1)
-		p.taken(r)
-		return errOverloaded()
+		return q.withdraw(p, r, errOverloaded())
 	}
 	r.counted = true
 	q.inFlight.Add(1)
 	defer q.inFlight.Add(-1)
 	if !p.put(r) {
-		q.core.queued.Add(-1)
-		p.taken(r)
-		return errQueueClosed()
+		return q.withdraw(p, r, errQueueClosed())
 	}
 	select {
 	case <-r.done:
@@ -141,10 +138,28 @@ func (q *Queue) submit(ctx context.Context, p *partition, r *request, timeout ti
 	case <-r.done:
 		return r.err
 	case <-timer.C:
-		return errFailing(p.key.Partition, context.DeadlineExceeded)
+		return q.giveUp(p, r, context.DeadlineExceeded)
 	case <-ctx.Done():
-		return errFailing(p.key.Partition, context.Cause(ctx))
+		return q.giveUp(p, r, context.Cause(ctx))
 	}
+}
+
+// giveUp ends waiting for a request, which is taken back if it still can be: it
+// would be held in memory, and done in the end, for nobody.
+func (q *Queue) giveUp(p *partition, r *request, cause error) error {
+	err := errFailing(p.key.Partition, cause)
+	if p.inbox.remove(r) {
+		return q.withdraw(p, r, err)
+	}
+	return err
+}
+
+// withdraw answers a request that no loop will see.
+func (q *Queue) withdraw(p *partition, r *request, err error) error {
+	q.core.queued.Add(-1)
+	p.taken(r)
+	r.answer(err)
+	return err
 }
 
 // adminTimeout bounds the calls that carry no request timeout of their own.
@@ -171,10 +186,13 @@ func (q *Queue) look(ctx context.Context, p *partition, fn func()) error {
 // SourceID is stored in the partition already are skipped; that is no error.
 func (q *Queue) Produce(ctx context.Context, req *ProduceRequest) error {
 	if err := req.validate(q.limits); err != nil {
+		if req.Released != nil {
+			req.Released()
+		}
 		return err
 	}
 	r := newRequest(kindProduce)
-	r.items = req.Items
+	r.items, r.released = req.Items, req.Released
 	for i := range r.items {
 		r.bytes += r.items[i].Size()
 	}

@@ -112,19 +112,25 @@ func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, ui
 // Import adds items as they are and returns them as they are stored now. A
 // skipped item is returned as it was given.
 func (q *Queue) Import(ctx context.Context, r *ImportRequest) ([]Item, error) {
-	if err := q.CheckPartition(r.Partition); err != nil {
-		return nil, err
+	err := q.CheckPartition(r.Partition)
+	if err == nil && len(r.Items) == 0 {
+		err = invalid("items is invalid; cannot be empty")
 	}
-	if len(r.Items) == 0 {
-		return nil, invalid("items is invalid; cannot be empty")
+	if err != nil {
+		if r.Released != nil {
+			r.Released()
+		}
+		return nil, err
 	}
 	p := q.core.parts[r.Partition]
 	var items []Item
-	err := q.call(ctx, p, func() (err error) {
+	sent := newRequest(kindCall)
+	sent.released = r.Released
+	sent.call = func() (err error) {
 		items, err = p.importItems(r.Items)
 		return err
-	})
-	if err != nil {
+	}
+	if err := q.submit(ctx, p, sent, adminTimeout); err != nil {
 		return nil, err // See call.
 	}
 	return items, nil

@@ -21,6 +21,11 @@ type ProduceRequest struct {
 	// EnqueueAt only; the rest is filled here. The engine owns them from the
 	// call on.
 	Items []Item
+	// Released, if set, is called once, when the engine has let go of the items'
+	// memory: before Produce returns, or later if the request timeout or the end of
+	// the context came first and the partition had begun with them. It may be called
+	// from any goroutine and must not block.
+	Released func()
 }
 
 // LeaseRequest asks for items.
@@ -114,6 +119,8 @@ type ListRequest struct {
 type ImportRequest struct {
 	Partition int
 	Items     []Item
+	// Released is as that of ProduceRequest.
+	Released func()
 }
 
 // DeleteRequest removes items of one partition by id, leased or not. Unknown

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync/atomic"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/access"
 )
 
 // firstRead is the size of the first buffer for a body of unknown length.
@@ -186,10 +189,45 @@ func (c *call) take(n int64) {
 
 // release gives back what the call has reserved so far.
 func (c *call) release() {
-	if n := c.reserved; n > 0 {
-		c.h.guard.ReleaseBytes(c.peer, c.small, n-c.small) // First: who waits looks at both.
-		c.reserved, c.small = 0, 0
-		c.h.budget.Release(n)
+	if c.loan != nil {
+		c.loan.drop()
+		c.loan = nil
+	}
+	n, small := c.reserved, c.small
+	c.reserved, c.small = 0, 0
+	c.h.giveBack(c.peer, n, small)
+}
+
+// giveBack gives n bytes of the budget back, of which so many were of a small
+// request.
+func (h *Handler) giveBack(peer *access.Peer, n, small int64) {
+	if n > 0 {
+		h.guard.ReleaseBytes(peer, small, n-small) // First: who waits looks at both.
+		h.budget.Release(n)
+	}
+}
+
+// loan is what a call has reserved for items that the engine holds as well, which
+// may go on for longer than the call.
+type loan struct {
+	holders atomic.Int32
+	back    func()
+}
+
+// lend lends what is reserved so far to the engine. It is given back when the call
+// has ended and the engine has called the function that is returned, once.
+func (c *call) lend() (released func()) {
+	h, peer, n, small := c.h, c.peer, c.reserved, c.small
+	c.reserved, c.small = 0, 0
+	c.loan = &loan{back: func() { h.giveBack(peer, n, small) }}
+	c.loan.holders.Store(2)
+	return c.loan.drop
+}
+
+// drop says that one of the two has let go of it.
+func (l *loan) drop() {
+	if l.holders.Add(-1) == 0 {
+		l.back()
 	}
 }
 

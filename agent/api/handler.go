@@ -151,6 +151,7 @@ type call struct {
 	op       access.Operation
 	reserved int64 // bytes of the budget
 	small    int64 // those of them that are of a small request
+	loan     *loan // of bytes that the engine holds too; nil for none
 	bodyRead bool  // the whole of the body has been read
 	code     int   // of the reply; 0 before it
 }

@@ -28,7 +28,8 @@ func queueProduce(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := q.Produce(c.r.Context(), &queue.ProduceRequest{RequestTimeout: timeout, Items: req.items}); err != nil {
+	err = q.Produce(c.r.Context(), &queue.ProduceRequest{RequestTimeout: timeout, Items: req.items, Released: c.lend()})
+	if err != nil {
 		return err
 	}
 	return c.ok()

@@ -118,7 +118,9 @@ func itemsImport(c *call, req *pb.StorageItemsImportRequest) error {
 			Payload:        it.Payload,
 		}
 	}
-	stored, err := q.Import(c.r.Context(), &queue.ImportRequest{Partition: int(req.Partition), Items: items})
+	stored, err := q.Import(c.r.Context(), &queue.ImportRequest{
+		Partition: int(req.Partition), Items: items, Released: c.lend(),
+	})
 	if err != nil {
 		return err
 	}
