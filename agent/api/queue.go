@@ -2,7 +2,6 @@ package api
 
 import (
 	"math"
-	"net/http"
 
 	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/pb"
@@ -80,8 +79,10 @@ func queueLease(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.h.budget.spend(2 * int64(leaseSizeProtobuf("", res))) // The items were read.
-	c.write(http.StatusOK, out, encodeLease(out, req.QueueName, res))
+	reply := encodeLease(out, req.QueueName, res)
+	c.h.budget.spend(int64(reply.size())) // Somebody has read them.
+	res.Items = nil                       // They may hold more than themselves, and the client may take its time.
+	c.writeGathered(reply)
 	return nil
 }
 

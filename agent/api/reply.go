@@ -92,13 +92,27 @@ func (c *call) write(code int, f format, data []byte) {
 	c.writePlain(code, f.contentType(), data)
 }
 
+// writeGathered sends a whole reply that is in pieces.
+func (c *call) writeGathered(g *gathered) {
+	c.take(g.memory())
+	c.writeHead(http.StatusOK, g.f.contentType(), g.size())
+	_, _ = g.WriteTo(c.w) // See write.
+}
+
 // writePlain sends a reply that need not be a message of the API.
 func (c *call) writePlain(code int, contentType string, data []byte) {
 	c.take(int64(len(data)))
+	c.writeHead(code, contentType, len(data))
+	_, _ = c.w.Write(data)
+}
+
+// writeHead begins a reply of so many bytes, for which the client has the body
+// timeout.
+func (c *call) writeHead(code int, contentType string, size int) {
 	c.code = code
 	header := c.w.Header()
 	header.Set("Content-Type", contentType)
-	header.Set("Content-Length", strconv.Itoa(len(data)))
+	header.Set("Content-Length", strconv.Itoa(size))
 	if !c.bodyRead && c.r.ContentLength != 0 {
 		// Before the reply net/http would read the rest of the body, to use the
 		// connection again, and wait for a client that does not send it.
@@ -106,7 +120,6 @@ func (c *call) writePlain(code int, contentType string, data []byte) {
 	}
 	_ = c.rc.SetWriteDeadline(time.Now().Add(c.h.bodyTimeout))
 	c.w.WriteHeader(code)
-	_, _ = c.w.Write(data)
 }
 
 // encode turns a message into its wire form.

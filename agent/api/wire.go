@@ -184,10 +184,13 @@ func decodeComplete(f format, body []byte) (*completeCall, error) {
 	return &completeCall{queue: m.QueueName, partition: int(m.Partition), timeout: m.RequestTimeout, ids: m.Ids}, nil
 }
 
-// encodeLease writes the reply of queue.lease.
-func encodeLease(f format, name string, res *queue.LeaseResult) []byte {
+// encodeLease makes the reply of queue.lease.
+func encodeLease(f format, name string, res *queue.LeaseResult) *gathered {
+	g := &gathered{f: f}
 	if f == formatProtobuf {
-		return appendLeaseProtobuf(make([]byte, 0, leaseSizeProtobuf(name, res)), name, res)
+		g.b = appendLeaseProtobuf(make([]byte, 0, leaseSizeProtobuf(name, res)), g, name, res)
+	} else {
+		g.b = appendLeaseJSON(make([]byte, 0, leaseSizeJSON(name, res)), g, name, res)
 	}
-	return appendLeaseJSON(make([]byte, 0, leaseSizeJSON(name, res)), name, res)
+	return g
 }

@@ -5,8 +5,11 @@ package api
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +195,17 @@ func TestPayloadsCannotGrowIntoEachOther(t *testing.T) {
 	}
 }
 
+// leaseBytes returns the reply as it goes over the wire, whose length is known
+// before.
+func leaseBytes(f format, name string, res *queue.LeaseResult) []byte {
+	g := encodeLease(f, name, res)
+	var b bytes.Buffer
+	if n, err := g.WriteTo(&b); err != nil || n != int64(g.size()) || b.Len() != g.size() {
+		panic(fmt.Sprintf("%d bytes were written of %d: %v", n, g.size(), err))
+	}
+	return b.Bytes()
+}
+
 // compareLease writes a lease in both formats and reads it with the generated
 // code.
 func compareLease(t *testing.T, name string, res *queue.LeaseResult) {
@@ -205,7 +219,7 @@ func compareLease(t *testing.T, name string, res *queue.LeaseResult) {
 		})
 	}
 	var fromJSON, fromProtobuf pb.QueueLeaseResponse
-	data := encodeLease(formatJSON, name, res)
+	data := leaseBytes(formatJSON, name, res)
 	if err := protojson.Unmarshal(data, &fromJSON); err != nil {
 		t.Fatalf("%s: %v", data, err)
 	}
@@ -215,7 +229,7 @@ func compareLease(t *testing.T, name string, res *queue.LeaseResult) {
 	for i := range res.Items {
 		want.Items[i].SourceId = res.Items[i].SourceID // In protobuf only.
 	}
-	data = encodeLease(formatProtobuf, name, res)
+	data = leaseBytes(formatProtobuf, name, res)
 	if err := proto.Unmarshal(data, &fromProtobuf); err != nil {
 		t.Fatalf("%x: %v", data, err)
 	}
@@ -243,10 +257,31 @@ func TestEncodeLeaseIsReadByTheGeneratedCode(t *testing.T) {
 		leaseItem("k", nil, 1, time.Date(1969, 1, 1, 0, 0, 0, 5, time.UTC)),
 	}})
 	compareLease(t, "", &queue.LeaseResult{})
+	for _, size := range []int{apart - 1, apart, apart + 1, 3*base64Piece*4 + 2} {
+		large := bytes.Repeat([]byte{0xfb}, size)
+		compareLease(t, "q", &queue.LeaseResult{Items: []queue.Item{leaseItem("k", large, 1, at), leaseItem("k", large, 1, at)}})
+	}
+}
+
+// A reply takes no second copy of what is large in it.
+func TestEncodeLeaseTakesLittleMemory(t *testing.T) {
+	res := &queue.LeaseResult{Items: []queue.Item{{Payload: make([]byte, 5_000_000)}}}
+	for _, f := range []format{formatJSON, formatProtobuf} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		g := encodeLease(f, "q", res)
+		if _, err := g.WriteTo(io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 256<<10 {
+			t.Errorf("%s: %d bytes were allocated for a reply of 5 MB", f.contentType(), n)
+		}
+	}
 }
 
 func TestEncodeLeaseJSONSurvivesWhatIsNotUTF8(t *testing.T) {
-	data := encodeLease(formatJSON, "q\xff", &queue.LeaseResult{Items: []queue.Item{leaseItem("\xc3(", nil, 1, time.Unix(0, 0))}})
+	data := leaseBytes(formatJSON, "q\xff", &queue.LeaseResult{Items: []queue.Item{leaseItem("\xc3(", nil, 1, time.Unix(0, 0))}})
 	var m pb.QueueLeaseResponse
 	if err := protojson.Unmarshal(data, &m); err != nil {
 		t.Fatalf("%s: %v", data, err)
@@ -331,7 +366,7 @@ func BenchmarkEncodeLease(b *testing.B) {
 		b.Run(f.contentType(), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				b.SetBytes(int64(len(encodeLease(f, "q", res))))
+				b.SetBytes(int64(encodeLease(f, "q", res).size()))
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/base64"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -30,11 +29,20 @@ func leaseSizeProtobuf(name string, res *queue.LeaseResult) int {
 	return size
 }
 
+// leaseItemSize is what an item takes of the buffer, but for its frame.
 func leaseItemSize(it *queue.Item) int {
-	return len(it.Encoding) + len(it.Kind) + len(it.Reference) + len(it.Payload) + len(it.SourceID)
+	return len(it.Encoding) + len(it.Kind) + len(it.Reference) + len(it.SourceID) + joinedSize(it)
 }
 
-func appendLeaseProtobuf(b []byte, name string, res *queue.LeaseResult) []byte {
+// joinedSize is how many bytes of the payload are copied.
+func joinedSize(it *queue.Item) int {
+	if len(it.Payload) >= apart {
+		return 0
+	}
+	return len(it.Payload)
+}
+
+func appendLeaseProtobuf(b []byte, g *gathered, name string, res *queue.LeaseResult) []byte {
 	b = appendTextField(b, 1, name)
 	b = appendIntField(b, 2, int64(res.Partition))
 	var frame [itemFrame]byte
@@ -60,7 +68,8 @@ func appendLeaseProtobuf(b []byte, name string, res *queue.LeaseResult) []byte {
 		b = append(b, mid...)
 		if len(it.Payload) > 0 {
 			b = protowire.AppendTag(b, 7, protowire.BytesType)
-			b = protowire.AppendBytes(b, it.Payload)
+			b = protowire.AppendVarint(b, uint64(len(it.Payload)))
+			b = g.payload(b, it.Payload)
 		}
 		b = appendTextField(b, fieldLeasedSource, it.SourceID)
 	}
@@ -101,12 +110,12 @@ func leaseSizeJSON(name string, res *queue.LeaseResult) int {
 	size := len(name) + 64
 	for i := range res.Items {
 		it := &res.Items[i]
-		size += leaseItemSize(it) + len(it.Payload)/2 + 2*itemFrame
+		size += leaseItemSize(it) + joinedSize(it)/2 + 2*itemFrame
 	}
 	return size
 }
 
-func appendLeaseJSON(b []byte, name string, res *queue.LeaseResult) []byte {
+func appendLeaseJSON(b []byte, g *gathered, name string, res *queue.LeaseResult) []byte {
 	b = append(b, `{"queue_name":`...)
 	b = appendJSONString(b, name)
 	if res.Partition != 0 {
@@ -118,12 +127,12 @@ func appendLeaseJSON(b []byte, name string, res *queue.LeaseResult) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendLeaseItemJSON(b, &res.Items[i])
+		b = appendLeaseItemJSON(b, g, &res.Items[i])
 	}
 	return append(b, `]}`...)
 }
 
-func appendLeaseItemJSON(b []byte, it *queue.Item) []byte {
+func appendLeaseItemJSON(b []byte, g *gathered, it *queue.Item) []byte {
 	b = append(b, '{')
 	b = appendJSONField(b, `"encoding":`, it.Encoding)
 	b = appendJSONField(b, `"kind":`, it.Kind)
@@ -140,7 +149,7 @@ func appendLeaseItemJSON(b []byte, it *queue.Item) []byte {
 	b = append(b, '"')
 	if len(it.Payload) > 0 {
 		b = append(b, `,"bytes":"`...)
-		b = base64.StdEncoding.AppendEncode(b, it.Payload)
+		b = g.payload(b, it.Payload)
 		b = append(b, '"')
 	}
 	return append(b, '}')
