@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"time"
@@ -11,7 +12,7 @@ import (
 // nothing waits (on).
 func (g *group) deal() {
 	p := g.p
-	p.blocked = p.isCrowded()
+	p.blocked = p.isCrowded() || g.waitsForTurn
 	var list []*waiter
 	if n := g.servable(); n > 0 {
 		list = p.core.waiters.claim(n)
@@ -71,12 +72,13 @@ func (g *group) dealTo(active []*waiter) {
 	}
 }
 
-// smallLease is what a lease may always get, in bytes: so much a socket takes
-// although nobody reads.
-const smallLease = 64 << 10
+// smallLease is what a lease may always get, in bytes: so much the least send buffer
+// of a socket takes although nobody reads.
+const smallLease = 4 << 10
 
 // allows reports whether the item may be given to the waiter: within what one
-// lease may get, which is half of what may be delivered at the moment.
+// lease may get, which is half of what may be delivered at the moment. A first item
+// may take all of that, or be out of turn.
 func (p *partition) allows(w *waiter, it *Item) bool {
 	if len(w.items) == 0 {
 		w.allowance = p.limits.MaxLeaseBytes
@@ -84,11 +86,17 @@ func (p *partition) allows(w *waiter, it *Item) bool {
 			w.allowance = min(w.allowance, max(smallLease, p.deliver.left()/2))
 		}
 	}
-	size := it.Size()
-	if len(w.items) > 0 || p.deliver.limit == 0 || size <= w.allowance {
-		return len(w.items) == 0 || w.bytes+size <= w.allowance
+	size := it.memory()
+	switch {
+	case len(w.items) > 0:
+		return w.bytes+size <= w.allowance && !w.outOfTurn
+	case p.deliver.limit == 0 || size <= max(w.allowance, p.deliver.left()):
+		return true
+	case size <= leastAhead:
+		return false // There will be room soon.
 	}
-	return p.deliver.used.Load() == 0 || size <= p.deliver.left()
+	w.outOfTurn = p.takeTurn()
+	return w.outOfTurn
 }
 
 // servable returns how many items can be leased now.
@@ -140,10 +148,18 @@ func (g *group) lease(w *waiter, it *Item) {
 	out := *it
 	out.IsLeased, out.Attempts = true, l.Attempts
 	out.LeaseDeadline = time.Unix(0, l.Wall).UTC()
+	fresh := it.Seq() >= g.first && g.next > g.first
+	if fresh && len(g.c.Items) > 1 && len(out.Payload) >= ownAbove {
+		out.Payload = bytes.Clone(out.Payload) // Others lie in the same body, maybe.
+	}
 	w.items = append(w.items, out)
-	w.bytes += it.Size()
-	w.fresh = w.fresh || it.Seq() >= g.first && g.next > g.first
-	g.p.deliver.used.Add(it.Size())
+	w.bytes += it.memory()
+	w.fresh = w.fresh || fresh
+	if w.outOfTurn {
+		g.p.hasTurn = false // It goes with the lease.
+	} else {
+		g.p.deliver.used.Add(it.memory())
+	}
 }
 
 // unready takes a ready item out of the totals of the ready ones. What is in

@@ -1,9 +1,11 @@
 package queue_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,14 +191,134 @@ func TestDeliveryIsBounded(t *testing.T) {
 		if len(a.Items) != 1 || len(b.Items) != 1 {
 			t.Fatalf("leased %d and %d items, want 1 and 1: half of what is left", len(a.Items), len(b.Items))
 		}
-		c := lease("c")
-		if d := lease("d"); d != nil || c == nil {
-			t.Fatalf("a fourth lease got %+v although nothing was released", d)
+		c, out := lease("c"), lease("out of turn")
+		if c == nil || out == nil || len(out.Items) != 1 {
+			t.Fatalf("of two more, one of them beyond the bound, not both got an item")
 		}
-		time.AfterFunc(time.Second, a.Release)
-		start := time.Now()
-		if d := lease("d"); d == nil || time.Since(start) > 2*time.Second {
-			t.Fatalf("after a release: %+v after %v", d, time.Since(start))
+		for i, next := range []*queue.LeaseResult{a, out} {
+			if d := lease("d"); d != nil {
+				t.Fatalf("%d: a lease got %d items although nothing was released", i, len(d.Items))
+			}
+			time.AfterFunc(time.Second, next.Release)
+			start := time.Now()
+			if d := lease("d"); d == nil || time.Since(start) > 2*time.Second {
+				t.Fatalf("%d: after a release a lease waited for %v", i, time.Since(start))
+			}
+		}
+	})
+}
+
+// readStorage counts the large items that are read.
+type readStorage struct {
+	queue.Storage
+	large atomic.Int64
+}
+
+type readStore struct {
+	queue.PartitionStore
+	of *readStorage
+}
+
+func (s *readStorage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, error) {
+	ps, err := s.Storage.OpenPartition(key)
+	return &readStore{ps, s}, err
+}
+
+func (s *readStore) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
+	items, next, err := s.PartitionStore.Read(from, maxItems, maxBytes)
+	for i := range items {
+		if len(items[i].Payload) > 1<<20 {
+			s.of.large.Add(1)
+		}
+	}
+	return items, next, err
+}
+
+// Items that are larger than all that may be delivered go out one at a time,
+// however many queues have some, and hardly any is read before its turn; small
+// items of other queues go on meanwhile.
+func TestLargeItemsAreLeasedOneAtATime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stop()
+		reads := &readStorage{Storage: w.storage}
+		w.over = reads
+		w.limits.DeliverBytes, w.limits.MaxLeaseBytes = 1<<20, 1<<20
+		w.limits.ReadAhead, w.limits.ReadAheadTotal = 256<<10, 1<<20
+		w.start()
+		const queues, each = 5, 4
+		out := make(chan *queue.LeaseResult, queues*each)
+		var wg sync.WaitGroup
+		for i := range queues {
+			q := w.create(fmt.Sprint("large", i))
+			for range each {
+				w.produce(q, string(make([]byte, 3<<20)))
+			}
+			wg.Go(func() {
+				for range each {
+					r, err := q.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "c", BatchSize: 10, RequestTimeout: 10 * time.Minute})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					out <- r
+				}
+			})
+		}
+		small := w.create("small")
+		for n := range queues * each {
+			w.pass(10 * time.Second)
+			r := <-out
+			if len(r.Items) != 1 || len(out) > 0 {
+				t.Fatalf("%d items in one lease and %d leases more are out at the same time", len(r.Items), len(out))
+			}
+			w.produce(small, fmt.Sprint(n))
+			w.complete(small, w.lease(small, 1, fmt.Sprint(n))...)
+			r.Release()
+		}
+		wg.Wait()
+		if n := reads.large.Load(); n > queues*(each+1) {
+			t.Errorf("%d large items were read to lease %d", n, queues*each)
+		}
+	})
+}
+
+// A turn that nobody makes use of comes back, whatever becomes of the lease.
+func TestTurnComesBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.limits.DeliverBytes, w.limits.ReadAhead, w.limits.ReadAheadTotal = 1<<20, 256<<10, 1<<20
+		w.restart()
+		large := string(make([]byte, 3<<20))
+		a, b := w.create("a"), w.create("b")
+		w.produce(a, large)
+		w.produce(b, large)
+		lease := func(q *queue.Queue, within time.Duration) *queue.LeaseResult {
+			ctx, cancel := context.WithTimeout(w.ctx(), within) // As if the client went away.
+			defer cancel()
+			r, err := q.Lease(ctx, &queue.LeaseRequest{ClientID: "c", BatchSize: 1, RequestTimeout: time.Minute / 2})
+			if err != nil {
+				return nil
+			}
+			return r
+		}
+		held := lease(b, time.Second)
+		if held == nil || lease(a, time.Second) != nil {
+			t.Fatal("the first lease got nothing, or the second something")
+		}
+		held.Release()
+		for range 3 {
+			r := lease(a, time.Second)
+			if r == nil {
+				t.Fatal("there was no turn")
+			}
+			r.Release()
+			w.retry(a, queue.RetryItem{}, r.Items...)
+		}
+		w.produce(b, large)
+		if err := w.svc.Delete(w.ctx(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if lease(b, time.Second) == nil {
+			t.Fatal("there was no turn after a queue was deleted")
 		}
 	})
 }

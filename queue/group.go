@@ -33,6 +33,9 @@ type group struct {
 	// has to be written although it names none.
 	cleared bool
 	dropped int // items given up for want of room
+	// waitsForTurn: the first ready item is not at hand, since it is too large to be
+	// read now.
+	waitsForTurn bool
 }
 
 // group serves requests with one commit. Without requests it does what is due
@@ -227,6 +230,7 @@ func sumUp(items []Item, first uint64) Added {
 func (g *group) finish() {
 	p := g.p
 	g.keepFresh()
+	p.returnTurn()
 	if g.c.Sync {
 		p.lazyAt = 0
 	} else if (len(g.c.Leases) > 0 || g.c.Marks != nil) && p.lazyAt == 0 {
@@ -285,7 +289,7 @@ func (g *group) abandon(err error) {
 	p := g.p
 	err = p.giveUp(err)
 	for _, w := range g.dealt {
-		p.deliver.used.Add(-w.bytes)
+		p.deliver.release(w.bytes, w.outOfTurn)
 		w.items = nil
 		p.core.waiters.finish(w, err)
 	}

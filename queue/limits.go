@@ -27,14 +27,16 @@ type Limits struct {
 	// ReadAhead bounds the bytes of ready items that a partition holds in
 	// memory ahead of the leases.
 	ReadAhead int64 // 1 MiB
-	// ReadAheadTotal bounds the same over all partitions.
+	// ReadAheadTotal bounds the same over all partitions; each that is open may have
+	// 64 KiB in any case. A larger item is read when it can be delivered.
 	ReadAheadTotal int64 // 8 MiB
-	// MaxLeaseBytes bounds the bytes of items that one lease request gets,
-	// beyond the first item.
+	// MaxLeaseBytes bounds the bytes of items that one lease request gets, in
+	// memory, beyond the first item.
 	MaxLeaseBytes int64 // 4 MiB
 	// DeliverBytes bounds the bytes of leased items that callers have got and not
 	// released (LeaseResult.Release), all queues together; leases then get less,
-	// or wait. 0 is no bound, and Release is not needed.
+	// or wait. One item at a time that does not find room may be out beyond it. 0 is
+	// no bound, and Release is not needed.
 	DeliverBytes int64 // 0
 	// MaxListBytes bounds the bytes of items in the answer to a list, beyond
 	// the first item.

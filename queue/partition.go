@@ -51,7 +51,7 @@ type partition struct {
 	opening chan struct{} // one token for each partition that may open at a time
 	inbox   *inbox
 	probes  chan chan<- *partition // whoever asks whether the loop comes round
-	deliver *budget                // items that were leased and are not released; its limit may be 0
+	deliver *delivery              // items that were leased and are not released; its limit may be 0
 	crowd   *budget                // memory of leases and scheduled items; its limit may be 0
 	seats   *seats
 
@@ -86,6 +86,8 @@ type partition struct {
 	more      bool      // work was left over; look again at once
 	starved   bool      // somebody waits for room on the disk
 	blocked   bool      // somebody waits, but what is delivered must be released first, or what others hold
+	headLarge bool      // the first ready item is larger than the read-ahead has room for, as far as is known
+	hasTurn   bool      // see delivery
 	charged   int64     // of crowd.used
 	marks     uint64
 	payload   int64 // bytes of payloads that came in since the store was opened
@@ -382,6 +384,7 @@ func (p *partition) servable() bool {
 func (p *partition) fail(err error) {
 	p.report(err)
 	p.ready.Store(0)
+	p.returnTurn()
 	p.ahead.drop(0)
 	p.seats.leave(&p.seat) // Its store does nothing any more.
 }
@@ -412,6 +415,7 @@ func (p *partition) shut() {
 	p.stop = nil   // Others that end give their seats back soon.
 	p.shutEvents() // Before the read-ahead goes, since the cursor is where it begins.
 	p.ready.Store(0)
+	p.returnTurn()
 	p.ahead.drop(0)
 	p.chargeState(0)
 	if err := p.ps.Close(); err != nil && p.failed.Load() == nil {

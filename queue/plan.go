@@ -117,20 +117,66 @@ func (g *group) readReady(drop int) error {
 	if want == 0 {
 		return nil
 	}
-	// More than wanted is read when the budget allows, so that small leases do
-	// not read one by one.
-	room := min(p.limits.ReadAhead, p.ahead.budget.left())
 	if p.ahead.len() >= want {
 		return nil
 	}
-	if err := p.ahead.fill(p.ps, max(want, 256), max(room, g.leaseBytes(want)), p.st.Next); err != nil {
+	if drop == 0 && p.headLarge && !p.takeTurn() {
+		g.waitsForTurn = true
+		return nil
+	}
+	return g.fillAhead(want, drop > 0)
+}
+
+// leastAhead is what a partition may read ahead whatever the others have.
+const leastAhead = 64 << 10
+
+// fillAhead reads ahead within the budget that all partitions share; freely lets it
+// take more until the group ends.
+func (g *group) fillAhead(want int, freely bool) error {
+	p := g.p
+	a := &p.ahead
+	// More than wanted is read when the budget allows, so that small leases do
+	// not read one by one.
+	most := max(p.limits.ReadAhead, g.leaseBytes(want))
+	grant := a.budget.take(most, leastAhead)
+	if freely {
+		grant = max(grant, most) // Without a part in the budget.
+	}
+	taken := min(grant, most)
+	err := a.fill(p.ps, max(want, 256), grant, p.st.Next)
+	a.budget.used.Add(-taken)
+	if err != nil {
 		return err
 	}
-	if p.ahead.len() == 0 {
+	if a.len() == 0 {
 		return &Error{Kind: ErrCorrupt, Op: "lease", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg: fmt.Sprintf("%d items are counted as ready from %d on, and none is found", p.st.Totals.Ready, p.st.Totals.Cursor)}
 	}
+	if !freely {
+		g.keepWithin(grant)
+	}
 	return nil
+}
+
+// keepWithin lets go of what was read beyond what was granted, unless the budget
+// has room for it: how large items are shows when they are read. A first item that
+// is too large is kept when it is its turn.
+func (g *group) keepWithin(grant int64) {
+	p := g.p
+	a := &p.ahead
+	p.headLarge = false
+	if a.bytes <= grant || !a.budget.isOver() {
+		return
+	}
+	a.trim(grant)
+	if a.bytes <= grant || p.deliver.limit == 0 {
+		return
+	}
+	p.headLarge = true
+	if !p.takeTurn() {
+		g.waitsForTurn = true
+		a.drop(a.first().Seq())
+	}
 }
 
 // wanted returns how many items leases may take now.

@@ -13,7 +13,7 @@ type Queue struct {
 	core     *core
 	limits   *Limits
 	waiting  *atomic.Int64 // lease requests that wait, all queues together
-	deliver  *budget
+	deliver  *delivery
 	pauser   func(ctx context.Context, q *Queue, paused bool) error
 	finder   func(name string) (*Queue, error)
 	run      runner
@@ -287,7 +287,7 @@ func (q *Queue) giveBack(ctx context.Context, w *waiter) {
 	}
 	// An error leaves the leases to lapse.
 	_ = q.Retry(context.WithoutCancel(ctx), r)
-	q.deliver.used.Add(-w.bytes)
+	q.deliver.release(w.bytes, w.outOfTurn)
 	w.items, w.err = nil, errNoItems()
 }
 
@@ -295,7 +295,7 @@ func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return &LeaseResult{Partition: w.partition, Items: w.items, bytes: w.bytes, deliver: q.deliver}, nil
+	return &LeaseResult{Partition: w.partition, Items: w.items, bytes: w.bytes, outOfTurn: w.outOfTurn, deliver: q.deliver}, nil
 }
 
 // placeLease hands a lease request to the partition with the most items that

@@ -12,6 +12,21 @@ type budget struct {
 // left returns how much may still be taken.
 func (b *budget) left() int64 { return max(0, b.limit-b.used.Load()) }
 
+// take takes what is left, but at most most and at least least, and returns how
+// much that is.
+func (b *budget) take(most, least int64) int64 {
+	for {
+		used := b.used.Load()
+		n := max(min(most, b.limit-used), least)
+		if b.used.CompareAndSwap(used, used+n) {
+			return n
+		}
+	}
+}
+
+// isOver reports whether more is taken than there is.
+func (b *budget) isOver() bool { return b.used.Load() > b.limit }
+
 // readAhead holds the next ready items of a partition, read from the store or
 // kept from the commit that added them. It belongs to the partition's loop.
 type readAhead struct {
@@ -37,7 +52,7 @@ func (a *readAhead) first() *Item {
 func (a *readAhead) take() *Item {
 	it := &a.items[a.head]
 	a.head++
-	a.account(-it.Size())
+	a.account(-it.memory())
 	return it
 }
 
@@ -52,7 +67,7 @@ func (a *readAhead) push(it *Item) {
 		a.items, a.head = a.items[:n], 0
 	}
 	a.items = append(a.items, *it)
-	a.account(it.Size())
+	a.account(it.memory())
 }
 
 func (a *readAhead) account(n int64) {
@@ -67,7 +82,7 @@ func (a *readAhead) filter(keep func(seq uint64) bool) {
 		if keep(a.items[i].Seq()) {
 			kept = append(kept, a.items[i])
 		} else {
-			a.account(-a.items[i].Size())
+			a.account(-a.items[i].memory())
 		}
 	}
 	clear(a.items[len(kept):])
@@ -80,6 +95,18 @@ func (a *readAhead) drop(seq uint64) {
 	a.items, a.head, a.next = nil, 0, seq
 }
 
+// trim drops items at the end until those that are left take no more than most, or
+// one is left.
+func (a *readAhead) trim(most int64) {
+	for a.len() > 1 && a.bytes > most {
+		last := len(a.items) - 1
+		a.next = a.items[last].Seq()
+		a.account(-a.items[last].memory())
+		a.items[last] = Item{}
+		a.items = a.items[:last]
+	}
+}
+
 // fill reads until there are want items or maxBytes of them, or none are left
 // below end.
 func (a *readAhead) fill(ps PartitionStore, want int, maxBytes int64, end uint64) error {
@@ -88,6 +115,7 @@ func (a *readAhead) fill(ps PartitionStore, want int, maxBytes int64, end uint64
 		if err != nil {
 			return err
 		}
+		own(items)
 		for i := range items {
 			a.push(&items[i])
 		}

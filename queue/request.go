@@ -50,14 +50,15 @@ type LeaseResult struct {
 	Partition int
 	Items     []Item
 
-	bytes   int64
-	deliver *budget
+	bytes     int64
+	outOfTurn bool
+	deliver   *delivery
 }
 
 // Release says that the items are out of the caller's hands, which matters when
 // Limits.DeliverBytes is set. It is called once, by any goroutine; the leases
 // are not touched.
-func (r *LeaseResult) Release() { r.deliver.used.Add(-r.bytes) }
+func (r *LeaseResult) Release() { r.deliver.release(r.bytes, r.outOfTurn) }
 
 // CompleteRequest completes leased items of one partition, all or none.
 type CompleteRequest struct {

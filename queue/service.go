@@ -61,7 +61,7 @@ type Service struct {
 	clock   Clock
 	routes  routes
 	ahead   budget
-	deliver budget
+	deliver delivery
 	seats   seats
 	crowd   budget
 	opening chan struct{}

@@ -26,6 +26,7 @@ type waiter struct {
 	bytes     int64
 	fresh     bool  // some of the items were added by the very commit
 	allowance int64 // bytes that it may get, set with the first item
+	outOfTurn bool  // see delivery
 	err       error
 	done      chan struct{}
 }
