@@ -151,7 +151,11 @@ func (c *call) await(n int64) error {
 	if c.peer != nil {
 		user = uint64(c.peer.UID)
 	}
-	return c.h.budget.line.wait(user, min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
+	taken, err := c.h.budget.line.wait(user, min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
+	if !taken && err == nil {
+		return c.h.budget.busy()
+	}
+	return err
 }
 
 // reserve takes n more bytes of the budget for the call, whose body has whole

@@ -53,13 +53,18 @@ func (b *Budget) Reserve(n, whole int64) error {
 	for {
 		used := b.used.Load()
 		if used+n > limit {
-			return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
-				"the agent is busy: %d bytes of requests are in flight, limit %d; try again", used, b.limit)}
+			return b.busy()
 		}
 		if b.used.CompareAndSwap(used, used+n) {
 			return nil
 		}
 	}
+}
+
+// busy returns the error for want of room.
+func (b *Budget) busy() error {
+	return &queue.Error{Kind: queue.ErrOverloaded, Op: "read body", Msg: fmt.Sprintf(
+		"the agent is busy: %d bytes of requests are in flight, limit %d; try again", b.InFlight(), b.limit)}
 }
 
 // fits returns an error if a body of whole bytes never finds room.

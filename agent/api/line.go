@@ -25,13 +25,14 @@ type place struct {
 	// take takes the room if it is there. full says that the budget lacks it, and
 	// not the user's share.
 	take func() (full bool, err error)
-	err  error         // why there is no room
+	err  error         // why there is no room; nil while it has not been its turn to ask
 	done chan struct{} // closed when the room was taken
 }
 
-// wait returns nil as soon as take has, and what take returned last when that
-// takes too long.
-func (l *line) wait(user uint64, most time.Duration, take func() (full bool, err error)) error {
+// wait returns true as soon as take has taken the room. When that takes too long
+// the error is what take returned last, or nil if it was never asked, since others
+// stood before it all the time.
+func (l *line) wait(user uint64, most time.Duration, take func() (full bool, err error)) (taken bool, err error) {
 	p := &place{user: user, take: take, done: make(chan struct{})}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, p)
@@ -40,25 +41,25 @@ func (l *line) wait(user uint64, most time.Duration, take func() (full bool, err
 	l.mu.Unlock()
 	select {
 	case <-p.done:
-		return nil // Most find room at once.
+		return true, nil // Most find room at once.
 	default:
 	}
 	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-p.done:
-		return nil
+		return true, nil
 	case <-timer.C:
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := slices.Index(l.waiting, p)
 	if i < 0 {
-		return nil // At the last moment.
+		return true, nil // At the last moment.
 	}
 	l.waiting = slices.Delete(l.waiting, i, i+1)
 	l.serveLocked() // Whoever stood behind it may have room.
-	return p.err
+	return false, p.err
 }
 
 // serve lets those in who find room now. It is called when some was given back.
