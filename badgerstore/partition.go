@@ -232,7 +232,8 @@ func (p *partition) Close() error {
 	p.err = &queue.Error{Kind: queue.ErrClosed, Queue: p.key.Queue, Partition: p.key.Partition,
 		Msg: fmt.Sprintf("partition %s is closed", p.key)}
 	p.state, p.tail, p.resting, p.segments, p.backup = nil, nil, nil, nil, nil
-	p.block, p.looked = decodedBlock{}, decodedBlock{}
+	p.storage.dropBlock(&p.block)
+	p.storage.dropBlock(&p.looked)
 	return err
 }
 

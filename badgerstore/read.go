@@ -8,18 +8,6 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// decodedBlock is the block that was read last, so that reading on inside it
-// need not decode it again.
-type decodedBlock struct {
-	span  uint64
-	first uint64
-	items []queue.Item
-}
-
-func (b *decodedBlock) holds(seq uint64) bool {
-	return seq >= b.first && seq-b.first < uint64(len(b.items))
-}
-
 // Read returns ready items from sequence number from on.
 func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
 	if p.err != nil {
@@ -79,10 +67,13 @@ func (p *partition) Get(seqs []uint64) ([]queue.Item, error) {
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(seqs[a], seqs[b]) })
 	items := make([]queue.Item, len(seqs))
+	b := &decodedBlock{}
 	for _, i := range order {
-		b, err := p.blockOf(seqs[i], &p.looked)
-		if err != nil {
-			return nil, p.failUnlessCorrupt(err)
+		if !b.holds(seqs[i]) {
+			var err error
+			if b, err = p.blockOf(seqs[i], &p.looked); err != nil {
+				return nil, p.failUnlessCorrupt(err)
+			}
 		}
 		items[i] = b.items[seqs[i]-b.first]
 	}
@@ -122,8 +113,7 @@ func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, erro
 		if len(items) == 1 && items[0].Size() > blockRawMax {
 			return &b, nil // It is not kept: nothing else is in it.
 		}
-		*keep = b
-		return keep, nil
+		return p.storage.keepBlock(keep, &b), nil
 	}
 	e := p.damaged(seq, s.path(), err)
 	var damage *queue.Damage

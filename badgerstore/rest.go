@@ -20,7 +20,9 @@ func (p *partition) rest() error {
 			return p.fail(err)
 		}
 	}
-	p.block, p.looked, p.packer, p.buf = decodedBlock{}, decodedBlock{}, packer{}, nil
+	p.storage.dropBlock(&p.block)
+	p.storage.dropBlock(&p.looked)
+	p.packer, p.buf = packer{}, nil
 	if p.tail == nil {
 		return nil
 	}

@@ -237,7 +237,7 @@ func (p *partition) seal(s *segment, closing bool, floor int64) {
 			p.reportUnlessFull(s, err)
 			p.written.Add(n)
 		}
-		err := t.shut(n)
+		err := p.storage.shutTail(t, n)
 		if errors.Is(err, errStuck) {
 			s.stuck = err
 		}
@@ -340,7 +340,7 @@ func (p *partition) remove(s *segment) {
 	}
 	for _, b := range []*decodedBlock{&p.block, &p.looked} {
 		if b.span == s.span {
-			*b = decodedBlock{}
+			p.storage.dropBlock(b)
 		}
 	}
 	p.storage.readers.drop(s)

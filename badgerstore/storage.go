@@ -30,8 +30,10 @@ type Storage struct {
 	plenty    atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
 	started   time.Time
 
-	large   sync.Mutex   // held while a large commit is written
-	writing atomic.Int64 // bytes of memory of the segments that are open for writing
+	large   sync.Mutex    // held while a large commit is written
+	writing atomic.Int64  // bytes of memory of the segments that are open for writing
+	decoded atomic.Int64  // and of the blocks that partitions keep
+	closing chan struct{} // holds a token for each segment that is being closed
 }
 
 var (
@@ -63,7 +65,8 @@ func New(o Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now()}
+	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now(),
+		closing: make(chan struct{}, max(1, o.MemoryBudget/closeShare))}
 	if s.format, err = checkFormat(dir); err != nil {
 		_ = unlockDir(lock)
 		return nil, err
@@ -74,6 +77,18 @@ func New(o Options) (*Storage, error) {
 	}
 	s.keepBallast()
 	return s, nil
+}
+
+// closeShare is how much of the memory budget there is for each segment that is
+// closed at a time: turning its memtable into a table takes Badger 4 MiB for a
+// moment, however small that is.
+const closeShare = 16 << 20
+
+// shutTail closes a segment that was written, when its turn has come.
+func (s *Storage) shutTail(t *tail, n *tableFile) error {
+	s.closing <- struct{}{}
+	defer func() { <-s.closing }()
+	return t.shut(n)
 }
 
 // hasRoom reports whether the budget has so many bytes of memory left for what
