@@ -26,8 +26,8 @@ import (
 // before each (package api).
 type memoryShares struct {
 	limit int64
-	// heap is what the collector keeps the process within. A fifth of the limit is
-	// left for what it does not count.
+	// heap is what the collector keeps the process within. It does not count what
+	// the kernel holds, which is in buffers, and takes a moment to begin.
 	heap int64
 	// stores is for the databases of all partition storages; three quarters of it
 	// are enough for the open partitions with the least that they need.
@@ -58,7 +58,7 @@ type memoryShares struct {
 func sharesOf(limit int64) memoryShares {
 	part := func(n int64) int64 { return limit / 64 * n }
 	m := memoryShares{
-		limit: limit, heap: limit / 5 * 4,
+		limit: limit, heap: limit / 16 * 15,
 		stores: part(16), inFlight: part(16), connections: part(16), ahead: part(4), deliver: part(4), state: part(4),
 		buffers: part(2), commits: part(2),
 	}

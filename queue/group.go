@@ -231,6 +231,7 @@ func (g *group) finish() {
 	p := g.p
 	g.keepFresh()
 	p.returnTurn()
+	p.ahead.tidy()
 	if g.c.Sync {
 		p.lazyAt = 0
 	} else if (len(g.c.Leases) > 0 || g.c.Marks != nil) && p.lazyAt == 0 {

@@ -32,6 +32,7 @@ func (b *budget) isOver() bool { return b.used.Load() > b.limit }
 type readAhead struct {
 	items []Item // items[head:] are ready, in order
 	head  int
+	clean int // items[:clean] hold nothing any more
 	bytes int64
 	// next: every ready item below it is in items.
 	next   uint64
@@ -48,7 +49,7 @@ func (a *readAhead) first() *Item {
 	return &a.items[a.head]
 }
 
-// take removes the first item. The pointer holds until the next push.
+// take removes the first item. The pointer holds until the next push or tidy.
 func (a *readAhead) take() *Item {
 	it := &a.items[a.head]
 	a.head++
@@ -58,17 +59,30 @@ func (a *readAhead) take() *Item {
 
 // push adds an item behind the others.
 func (a *readAhead) push(it *Item) {
-	if a.head == len(a.items) {
-		clear(a.items)
-		a.items, a.head = a.items[:0], 0
-	} else if a.head >= 1024 && a.head > len(a.items)/2 {
+	if a.head >= 1024 && a.head > len(a.items)/2 {
 		n := copy(a.items, a.items[a.head:])
 		clear(a.items[n:])
-		a.items, a.head = a.items[:n], 0
+		a.items, a.head, a.clean = a.items[:n], 0, 0
 	}
 	a.items = append(a.items, *it)
 	a.account(it.memory())
 }
+
+// tidy lets go of the memory of what was taken.
+func (a *readAhead) tidy() {
+	clear(a.items[a.clean:a.head])
+	a.clean = a.head
+	if a.len() > 0 {
+		return
+	}
+	a.items, a.head, a.clean = a.items[:0], 0, 0
+	if cap(a.items) > keptAhead {
+		a.items = nil
+	}
+}
+
+// keptAhead is for how many items the room is kept while there are none.
+const keptAhead = 256
 
 func (a *readAhead) account(n int64) {
 	a.bytes += n
@@ -86,13 +100,13 @@ func (a *readAhead) filter(keep func(seq uint64) bool) {
 		}
 	}
 	clear(a.items[len(kept):])
-	a.items, a.head = kept, 0
+	a.items, a.head, a.clean = kept, 0, 0
 }
 
 // drop forgets all items; the next read begins at seq.
 func (a *readAhead) drop(seq uint64) {
 	a.account(-a.bytes)
-	a.items, a.head, a.next = nil, 0, seq
+	a.items, a.head, a.clean, a.next = nil, 0, 0, seq
 }
 
 // trim drops items at the end until those that are left take no more than most, or
