@@ -21,6 +21,10 @@ type ProduceRequest struct {
 	// EnqueueAt only; the rest is filled here. The engine owns them from the
 	// call on.
 	Items []Item
+	// More is how many items the request has beside Items. A request with more than
+	// Limits.MaxProduceBatch is refused for their number alone, so that nobody has to
+	// hold them all to learn that.
+	More int
 	// Released, if set, is called once, when the engine has let go of the items'
 	// memory: before Produce returns, or later if the request timeout or the end of
 	// the context came first and the partition had begun with them. It may be called
@@ -186,11 +190,12 @@ func (r *ProduceRequest) validate(l *Limits) error {
 	if err := validateTimeout(r.RequestTimeout, true, true); err != nil {
 		return err
 	}
-	if len(r.Items) == 0 {
+	n := len(r.Items) + r.More
+	if n == 0 {
 		return invalid("items cannot be empty; at least one item is required")
 	}
-	if len(r.Items) > l.MaxProduceBatch {
-		return invalid("items is invalid; max_produce_batch_size is %d but received %d", l.MaxProduceBatch, len(r.Items))
+	if n > l.MaxProduceBatch || r.More > 0 {
+		return invalid("items is invalid; max_produce_batch_size is %d but received %d", l.MaxProduceBatch, n)
 	}
 	return nil
 }

@@ -81,6 +81,9 @@ type Service struct {
 	closed    bool
 }
 
+// Limits returns the bounds that hold.
+func (s *Service) Limits() Limits { return s.limits }
+
 // maxOpening is how many partitions are opened at a time.
 const maxOpening = 2
 

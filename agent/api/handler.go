@@ -82,6 +82,8 @@ type Handler struct {
 	logError func(path string, err error)
 	budget   *Budget
 	guard    *access.Guard
+	// largeLists holds a token while a list has large items in memory.
+	largeLists chan struct{}
 
 	bodyTimeout time.Duration
 
@@ -128,8 +130,8 @@ func New(o Options) *Handler {
 		collect:  o.Collect,
 		problems: o.Problems, uplink: o.Uplink,
 		logError: o.LogError,
-		budget:   NewBudget(o.MaxInFlight),
-		guard:    o.Guard,
+		budget:   NewBudget(o.MaxInFlight), largeLists: make(chan struct{}, 1),
+		guard: o.Guard,
 
 		bodyTimeout: o.BodyTimeout,
 	}

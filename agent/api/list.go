@@ -28,7 +28,9 @@ type list struct {
 	count int
 	// reserved is how many bytes of the buffer are in the budget already.
 	reserved int64
-	started  bool // the head of the reply has been sent
+	started  bool  // the head of the reply has been sent
+	hasTurn  bool  // see readPage
+	large    int64 // bytes of the budget that are taken for large items
 }
 
 // startList begins a list in the format that the client wants; field is the
@@ -47,17 +49,27 @@ func (l *list) add(m proto.Message) error {
 	if err != nil {
 		return err
 	}
+	l.begin(len(data))
+	l.buf = append(l.buf, data...)
+	return l.grown()
+}
+
+// begin appends what stands before an entry of so many bytes.
+func (l *list) begin(size int) {
 	switch {
 	case l.f == formatProtobuf:
 		l.buf = protowire.AppendTag(l.buf, l.field, protowire.BytesType)
-		l.buf = protowire.AppendVarint(l.buf, uint64(len(data)))
+		l.buf = protowire.AppendVarint(l.buf, uint64(size))
 	case l.count == 0:
 		l.buf = append(l.buf, `{"items":[`...)
 	default:
 		l.buf = append(l.buf, ',')
 	}
-	l.buf = append(l.buf, data...)
 	l.count++
+}
+
+// grown accounts for what was appended, and sends it when it is much.
+func (l *list) grown() error {
 	if n := int64(cap(l.buf)) - l.reserved; n > 0 {
 		l.c.take(n)
 		l.reserved += n
@@ -70,6 +82,15 @@ func (l *list) add(m proto.Message) error {
 
 // flush sends what has gathered.
 func (l *list) flush() error {
+	l.start()
+	_, err := l.c.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+// start begins the reply if it has not begun, and gives the client time for the
+// next part of it.
+func (l *list) start() {
 	if !l.started {
 		l.started = true
 		l.c.code = http.StatusOK
@@ -77,9 +98,6 @@ func (l *list) flush() error {
 		l.c.w.WriteHeader(http.StatusOK)
 	}
 	_ = l.c.rc.SetWriteDeadline(time.Now().Add(l.c.h.bodyTimeout))
-	_, err := l.c.w.Write(l.buf)
-	l.buf = l.buf[:0]
-	return err
 }
 
 // end finishes the list.

@@ -12,7 +12,11 @@ import (
 // else of the request.
 
 func queueProduce(c *call, f format, body []byte) error {
-	req, err := decodeProduce(f, body)
+	count, most := countItems(f, body), c.h.service.Limits().MaxProduceBatch
+	if err := c.awaitItems(int64(min(count, most)), int64(len(body))); err != nil {
+		return err
+	}
+	req, err := decodeProduce(f, body, count, most)
 	if err != nil {
 		return err
 	}
@@ -27,7 +31,9 @@ func queueProduce(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
-	err = q.Produce(c.r.Context(), &queue.ProduceRequest{RequestTimeout: timeout, Items: req.items, Released: c.lend()})
+	err = q.Produce(c.r.Context(), &queue.ProduceRequest{
+		RequestTimeout: timeout, Items: req.items, More: req.more, Released: c.lend(),
+	})
 	if err != nil {
 		return err
 	}

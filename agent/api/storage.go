@@ -19,9 +19,9 @@ const (
 	// listPageBytes bounds the bytes of such a page, beyond its first item.
 	listPageBytes = 512 << 10
 	// listReserve is what a list takes of the budget while it is written: a page
-	// and its encoded form, also where an item has a megabyte. What a list takes
-	// beyond it keeps small requests out for as long as nobody reads.
-	listReserve = 4 << 20
+	// of small items and its encoded form. What a list takes beyond it keeps small
+	// requests out for as long as nobody reads.
+	listReserve = 1 << 20
 )
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
@@ -39,7 +39,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	if err != nil {
 		return err
 	}
-	size := min(listReserve, c.h.budget.Limit()/4)
+	size := min(listReserve, c.h.budget.Limit()/8)
 	if err := c.await(size); err != nil {
 		return err
 	}
@@ -48,6 +48,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 		return err
 	}
 	l.reserved = size
+	defer l.giveTurn()
 	left := int(req.Limit)
 	if left == 0 {
 		left = defaultListLimit
@@ -55,7 +56,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot, MaxBytes: listPageBytes}
 	for left != 0 {
 		r.Limit = min(left, listPage) // One below 0 is refused there.
-		items, err := read(q, c.r.Context(), &r)
+		items, err := l.readPage(func() ([]queue.Item, error) { return read(q, c.r.Context(), &r) })
 		if err != nil {
 			return l.abort(err)
 		}
@@ -63,7 +64,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 			break
 		}
 		for i := range items {
-			if err := l.add(itemMessage(&items[i])); err != nil {
+			if err := l.addItem(&items[i]); err != nil {
 				return l.abort(err)
 			}
 		}

@@ -134,13 +134,18 @@ type produceCall struct {
 	queue   string
 	timeout string
 	items   []queue.Item
+	more    int // items beyond the greatest batch, which are only counted
 }
 
-// decodeProduce parses the body of queue.produce. Payloads may point into body,
+// decodeProduce parses the body of queue.produce, which has about so many items
+// (countItems), and keeps no more than most of them. Payloads may point into body,
 // which must not be changed afterwards.
-func decodeProduce(f format, body []byte) (*produceCall, error) {
+func decodeProduce(f format, body []byte, count, most int) (*produceCall, error) {
 	if f == formatProtobuf {
-		return decodeProduceProtobuf(body)
+		return decodeProduceProtobuf(body, count, most)
+	}
+	if count > manyBatches*most {
+		return nil, badRequest("items is invalid; max_produce_batch_size is %d but received %d", most, count)
 	}
 	var m pb.QueueProduceRequest
 	if err := decode(f, body, &m); err != nil {
@@ -162,6 +167,35 @@ func decodeProduce(f format, body []byte) (*produceCall, error) {
 		}
 	}
 	return p, nil
+}
+
+// manyBatches is how many times the greatest batch a body in JSON may have of items
+// to be parsed at all; one with fewer is refused by the queue.
+const manyBatches = 2
+
+// countItems returns how many items the body of a produce has, as far as it can be
+// parsed: what they take of memory has nothing to do with how long the body is.
+func countItems(f format, body []byte) int {
+	if f == formatProtobuf {
+		return countItemsProtobuf(body)
+	}
+	return countObjects(body) - 1 // The outer one.
+}
+
+// countObjects returns how many objects a JSON text begins.
+func countObjects(text []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			i++ // In a string, or the text is wrong.
+		case c == '"':
+			quoted = !quoted
+		case c == '{' && !quoted:
+			n++
+		}
+	}
+	return n
 }
 
 // completeCall is a parsed queue.complete.

@@ -105,18 +105,23 @@ func (s *fields) within() fields {
 	return fields{body: s.body, pos: s.start, end: s.fin}
 }
 
-func decodeProduceProtobuf(body []byte) (*produceCall, error) {
+func decodeProduceProtobuf(body []byte, count, most int) (*produceCall, error) {
 	p := &produceCall{}
-	if n := countItems(body); n > 0 {
+	if n := min(count, most); n > 0 {
 		p.items = make([]queue.Item, 0, n)
 	}
 	s := fields{body: body, end: len(body)}
+	var beyond, prev queue.Item
 	for s.next() {
 		switch {
 		case s.is(1, protowire.BytesType):
 			p.queue = s.string()
 		case s.is(2, protowire.BytesType):
 			p.timeout = s.string()
+		case s.is(3, protowire.BytesType) && len(p.items) == most:
+			p.more++
+			beyond = queue.Item{}
+			s.fail = decodeProduceItem(s.within(), &beyond, &prev) // It may be wrong all the same.
 		case s.is(3, protowire.BytesType):
 			p.items = append(p.items, queue.Item{})
 			n := len(p.items) - 1
@@ -129,22 +134,17 @@ func decodeProduceProtobuf(body []byte) (*produceCall, error) {
 	return p, nil
 }
 
-// countItems returns how many items a body has, as far as it parses, so that
-// they are allocated at once. An item takes far more memory than the two bytes
-// that an empty one takes in a body, so that it stops at a count that every
-// queue refuses; the rest is appended.
-func countItems(body []byte) int {
+// countItemsProtobuf returns how many items a body has, as far as it parses.
+func countItemsProtobuf(body []byte) int {
 	n := 0
 	s := fields{body: body, end: len(body)}
-	for n < maxCounted && s.next() {
+	for s.next() {
 		if s.is(3, protowire.BytesType) {
 			n++
 		}
 	}
 	return n
 }
-
-const maxCounted = 2000
 
 func decodeProduceItem(s fields, it, prev *queue.Item) error {
 	var text []byte // utf8, which counts when bytes is empty

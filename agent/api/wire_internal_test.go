@@ -82,7 +82,11 @@ func produceReference(body []byte) (*produceCall, error) {
 func compareProduce(t *testing.T, body []byte) {
 	t.Helper()
 	want, wantErr := produceReference(body)
-	got, err := decodeProduce(formatProtobuf, bytes.Clone(body))
+	const most = 3
+	if wantErr == nil && len(want.items) > most {
+		want.items, want.more = want.items[:most], len(want.items)-most
+	}
+	got, err := decodeProduce(formatProtobuf, bytes.Clone(body), countItems(formatProtobuf, body), most)
 	if (err == nil) != (wantErr == nil) {
 		t.Fatalf("decode %x: %v, the generated code: %v", body, err, wantErr)
 	}
@@ -178,6 +182,43 @@ func FuzzDecodeComplete(f *testing.F) {
 	f.Fuzz(compareComplete)
 }
 
+// A body of millions of items without content is refused for their number, and
+// takes little more memory than itself.
+func TestManyItemsTakeLittleMemory(t *testing.T) {
+	const n = 1_000_000
+	for f, body := range map[format][]byte{
+		formatProtobuf: bytes.Repeat([]byte{0x1a, 0}, n),
+		formatJSON:     []byte(`{"items":[{}` + strings.Repeat(",{}", n-1) + `]}`),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		count := countItems(f, body)
+		p, err := decodeProduce(f, body, count, 1000)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+			t.Errorf("%s: %d bytes were allocated for a body of %d", f.contentType(), took, len(body))
+		}
+		switch {
+		case count != n:
+			t.Errorf("%s: %d items were counted, want %d", f.contentType(), count, n)
+		case f == formatProtobuf && (err != nil || len(p.items) != 1000 || p.more != n-1000):
+			t.Errorf("%v and %+v", err, p)
+		case f == formatJSON && (err == nil || err.Error() != "items is invalid; max_produce_batch_size is 1000 but received 1000000"):
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+func TestCountObjects(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, "{}": 1, `{"items":[{},{"utf8":"{"},{"utf8":"\"{"},{"utf8":"\\"},{}]}`: 6, `"`: 0, `\`: 0,
+	} {
+		if got := countObjects([]byte(text)); got != want {
+			t.Errorf("%s: %d objects, want %d", text, got, want)
+		}
+	}
+}
+
 func TestPayloadsCannotGrowIntoEachOther(t *testing.T) {
 	body, err := proto.Marshal(&pb.QueueProduceRequest{Items: []*pb.QueueProduceItem{
 		{Bytes: []byte("first")}, {Bytes: []byte("second")},
@@ -185,7 +226,7 @@ func TestPayloadsCannotGrowIntoEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := decodeProduce(formatProtobuf, body)
+	p, err := decodeProduce(formatProtobuf, body, countItems(formatProtobuf, body), 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +393,7 @@ func BenchmarkDecodeProduce(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if _, err := decodeProduce(f, body); err != nil {
+				if _, err := decodeProduce(f, body, countItems(f, body), 1000); err != nil {
 					b.Fatal(err)
 				}
 			}
