@@ -59,8 +59,8 @@ func (a *readAhead) take() *Item {
 
 // push adds an item behind the others.
 func (a *readAhead) push(it *Item) {
-	if a.head >= 1024 && a.head > len(a.items)/2 {
-		n := copy(a.items, a.items[a.head:])
+	if len(a.items) == cap(a.items) && a.head >= len(a.items)/4 {
+		n := copy(a.items, a.items[a.head:]) // Rather than to grow.
 		clear(a.items[n:])
 		a.items, a.head, a.clean = a.items[:n], 0, 0
 	}
@@ -72,17 +72,19 @@ func (a *readAhead) push(it *Item) {
 func (a *readAhead) tidy() {
 	clear(a.items[a.clean:a.head])
 	a.clean = a.head
-	if a.len() > 0 {
+	switch n := a.len(); {
+	case cap(a.items) > keptAhead && n < cap(a.items)/4:
+		a.items = append(make([]Item, 0, 2*n), a.items[a.head:]...)
+	case n == 0:
+		a.items = a.items[:0]
+	default:
 		return
 	}
-	a.items, a.head, a.clean = a.items[:0], 0, 0
-	if cap(a.items) > keptAhead {
-		a.items = nil
-	}
+	a.head, a.clean = 0, 0
 }
 
-// keptAhead is for how many items the room is kept while there are none.
-const keptAhead = 256
+// keptAhead is for how many items the room is kept although there are few.
+const keptAhead = 64
 
 func (a *readAhead) account(n int64) {
 	a.bytes += n

@@ -21,6 +21,9 @@ func TestReadAheadLetsGo(t *testing.T) {
 		if held != 500*1000 || a.bytes != 500*(&Item{Payload: make([]byte, 1000)}).memory() {
 			t.Fatalf("%d bytes are held and %d accounted for 500 items of 1000 bytes", held, a.bytes)
 		}
+		if a.len() != 500 || a.first().Seq() != 1500 || cap(a.items) > 4*500 {
+			t.Fatalf("%d items from %d on are left, in room for %d", a.len(), a.first().Seq(), cap(a.items))
+		}
 		for a.len() > 0 {
 			a.take()
 		}
@@ -28,6 +31,27 @@ func TestReadAheadLetsGo(t *testing.T) {
 		if cap(a.items) > keptAhead || a.bytes != 0 || a.budget.used.Load() != 0 {
 			t.Fatalf("room for %d items and %d bytes are left of nothing", cap(a.items), a.bytes)
 		}
+	}
+}
+
+// Items that come and go one by one take no more room than there are at a time.
+func TestReadAheadGoesRound(t *testing.T) {
+	a := readAhead{budget: &budget{limit: 1 << 30}}
+	next := uint64(0)
+	for i := range uint64(100_000) {
+		a.push(&Item{ID: NewID(i, Tag{})})
+		if a.len() > 100 {
+			if it := a.take(); it.Seq() != next {
+				t.Fatalf("took item %d, want %d", it.Seq(), next)
+			}
+			next++
+		}
+		if i%10 == 0 {
+			a.tidy()
+		}
+	}
+	if cap(a.items) > 400 {
+		t.Errorf("there is room for %d items for 100 at a time", cap(a.items))
 	}
 }
 
