@@ -147,26 +147,14 @@ func decodeProduce(f format, body []byte, count, most int) (*produceCall, error)
 	if count > manyBatches*most {
 		return nil, badRequest("items is invalid; max_produce_batch_size is %d but received %d", most, count)
 	}
+	if len(body) > smallBody {
+		return decodeLargeProduce(body, longText)
+	}
 	var m pb.QueueProduceRequest
 	if err := decode(f, body, &m); err != nil {
 		return nil, err
 	}
-	p := &produceCall{queue: m.QueueName, timeout: m.RequestTimeout, items: make([]queue.Item, len(m.Items))}
-	for i, it := range m.Items {
-		payload := it.Bytes
-		if len(payload) == 0 {
-			payload = []byte(it.Utf8)
-		}
-		p.items[i] = queue.Item{
-			SourceID:  it.SourceId,
-			Encoding:  it.Encoding,
-			Kind:      it.Kind,
-			Reference: it.Reference,
-			Payload:   payload,
-			EnqueueAt: timeOf(it.EnqueueAt),
-		}
-	}
-	return p, nil
+	return produceCallOf(&m), nil
 }
 
 // manyBatches is how many times the greatest batch a body in JSON may have of items
