@@ -158,28 +158,6 @@ func (c *call) await(n int64) error {
 	return err
 }
 
-const (
-	// itemCost is what an item takes of memory on its way in, beside its bytes: in
-	// the request, and in the commit.
-	itemCost = 2 * 272
-	// itemsFree is how much of that is not counted, since it is little.
-	itemsFree = 8 << 10
-)
-
-// awaitItems takes what so many items take of memory beyond the bytes of their body,
-// and waits for it like a large request. Many small items take several times as
-// much as their body.
-func (c *call) awaitItems(count, body int64) error {
-	n := count*itemCost - body
-	if n <= itemsFree {
-		return nil
-	}
-	if c.reserve(n, n) == nil {
-		return nil
-	}
-	return c.await(n)
-}
-
 // reserve takes n more bytes of the budget for the call, whose body has whole
 // bytes as far as is known. It does not wait.
 func (c *call) reserve(n, whole int64) error {

@@ -36,9 +36,8 @@ type Options struct {
 	// fixed.
 	MaxProduceBody int64
 	MaxImportBody  int64
-	// MaxInFlight bounds the bytes of all bodies that are held at a time. What
-	// is parsed of a body takes about as much again as protobuf, and three
-	// times as much as JSON.
+	// MaxInFlight bounds the bytes of all bodies that are held at a time, with what
+	// is parsed of them.
 	MaxInFlight int64
 	// BodyTimeout is how long a client may take to send a body, and how long to
 	// take each part of a reply. Then its connection is closed.
@@ -227,6 +226,11 @@ func (c *call) post() error {
 	f, _, ok := parseFormat(raw)
 	if !ok {
 		return contentError("Content-Type header '%s' is invalid format or unrecognized content type", raw)
+	}
+	if rt.copies > 0 {
+		if err := c.awaitParsed(f, body, rt.copies); err != nil {
+			return err
+		}
 	}
 	return rt.serve(c, f, body)
 }

@@ -93,6 +93,9 @@ func queueLease(c *call, f format, body []byte) error {
 }
 
 func queueComplete(c *call, f format, body []byte) error {
+	if err := c.awaitIDs(f, body); err != nil {
+		return err
+	}
 	req, err := decodeComplete(f, body)
 	if err != nil {
 		return err

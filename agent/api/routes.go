@@ -43,6 +43,8 @@ type route struct {
 	// the request names, or on the agent as a whole when it names none.
 	op    access.Operation
 	limit int64 // of the body, in bytes
+	// copies is how many copies of the body are made while the call is served.
+	copies int64
 	// request and reply say which messages the call takes and gives; reply is
 	// nil for pb.Reply. They are for the tests that compare the documentation.
 	request, reply proto.Message
@@ -73,13 +75,21 @@ func plain[M any, P message[M]](op access.Operation, limit int64, reply proto.Me
 
 // filtered is plain for a function that looks itself at what the caller may do.
 func filtered[M any, P message[M]](op access.Operation, limit int64, reply proto.Message, f func(c *call, req P) error) *route {
-	return &route{op: op, limit: limit, request: P(new(M)), reply: reply, serve: func(c *call, fm format, body []byte) error {
+	return &route{op: op, limit: limit, copies: 1, request: P(new(M)), reply: reply, serve: func(c *call, fm format, body []byte) error {
 		req := P(new(M))
 		if err := decode(fm, body, req); err != nil {
 			return err
 		}
 		return f(c, req)
 	}}
+}
+
+// imports is the route of the import: its items are parsed, and all of them are in
+// one commit.
+func imports(limit int64) *route {
+	rt := plain(access.Admin, limit, &pb.StorageItemsImportResponse{}, itemsImport)
+	rt.copies = 2
+	return rt
 }
 
 // refused makes a route of a call of Querator that has nothing to work on here.
@@ -115,7 +125,7 @@ func routes(o *Options) map[string]*route {
 		"/v1/queues.delete": plain(access.Admin, limitOther, nil, queuesDelete),
 
 		"/v1/storage/items.list":     plain(access.Read, limitOther, &pb.StorageItemsListResponse{}, itemsList),
-		"/v1/storage/items.import":   plain(access.Admin, o.MaxImportBody, &pb.StorageItemsImportResponse{}, itemsImport),
+		"/v1/storage/items.import":   imports(o.MaxImportBody),
 		"/v1/storage/items.delete":   plain(access.Admin, limitOther, nil, itemsDelete),
 		"/v1/storage/scheduled.list": plain(access.Read, limitOther, &pb.StorageItemsListResponse{}, scheduledList),
 
