@@ -139,7 +139,7 @@ func (c *call) refuse(limit int64, err error) error {
 
 // roomWait is how long a large request waits for room before it is refused. It
 // holds nothing meanwhile: what the client sends lies in the client's own buffer.
-const roomWait = 5 * time.Second
+const roomWait = 10 * time.Second
 
 // await takes n bytes of the budget for a large request, which waits for its turn.
 // The error is of kind queue.ErrOverloaded.

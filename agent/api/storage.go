@@ -13,15 +13,15 @@ import (
 
 // listPage is how many items are read at a time; the queue gives fewer when
 // their payloads are large.
-const listPage = 1000
+const listPage = 500
 
 const (
 	// listPageBytes bounds the bytes of such a page, beyond its first item.
-	listPageBytes = 512 << 10
+	listPageBytes = 256 << 10
 	// listReserve is what a list takes of the budget while it is written: a page
 	// of small items and its encoded form. What a list takes beyond it keeps small
 	// requests out for as long as nobody reads.
-	listReserve = 1 << 20
+	listReserve = 768 << 10
 )
 
 func itemsList(c *call, req *pb.StorageItemsListRequest) error {
