@@ -41,6 +41,7 @@ type partition struct {
 	looked decodedBlock // of Get and FindSource
 	packer packer
 	buf    []byte
+	kept   int64 // bytes of both that are counted, see keepBuffers
 
 	found []*queue.Damage // what opening it found
 	read  eventPlace      // where Events was last
@@ -93,6 +94,7 @@ func (p *partition) write(t *tail, c *queue.Commit) error {
 		return err
 	}
 	p.account(t, c, entries)
+	p.keepBuffers()
 	return nil
 }
 
@@ -234,6 +236,7 @@ func (p *partition) Close() error {
 	p.state, p.tail, p.resting, p.segments, p.backup = nil, nil, nil, nil, nil
 	p.storage.dropBlock(&p.block)
 	p.storage.dropBlock(&p.looked)
+	p.dropBuffers()
 	return err
 }
 

@@ -22,7 +22,7 @@ func (p *partition) rest() error {
 	}
 	p.storage.dropBlock(&p.block)
 	p.storage.dropBlock(&p.looked)
-	p.packer, p.buf = packer{}, nil
+	p.dropBuffers()
 	if p.tail == nil {
 		return nil
 	}

@@ -33,6 +33,7 @@ type Storage struct {
 	large   sync.Mutex    // held while a large commit is written
 	writing atomic.Int64  // bytes of memory of the segments that are open for writing
 	decoded atomic.Int64  // and of the blocks that partitions keep
+	buffers atomic.Int64  // and of what they keep to write the next commit with
 	closing chan struct{} // holds a token for each segment that is being closed
 }
 

@@ -50,3 +50,28 @@ func (s *Storage) dropBlock(place *decodedBlock) {
 	s.decoded.Add(-place.memory())
 	*place = decodedBlock{}
 }
+
+const (
+	// bufferShare is the part of the memory budget that buffers take which are kept
+	// from one commit to the next, one in so many. Others are made anew.
+	bufferShare = 16
+	// leastBuffers is what a partition may keep in any case.
+	leastBuffers = 16 << 10
+)
+
+// keepBuffers keeps the buffers that a commit was written with, if the storage has
+// memory for them.
+func (p *partition) keepBuffers() {
+	n := int64(cap(p.buf) + cap(p.packer.raw) + cap(p.packer.packed))
+	used := p.storage.buffers.Add(n - p.kept)
+	p.kept = n
+	if n > leastBuffers && used > p.storage.options.MemoryBudget/bufferShare {
+		p.dropBuffers()
+	}
+}
+
+// dropBuffers lets go of them.
+func (p *partition) dropBuffers() {
+	p.storage.buffers.Add(-p.kept)
+	p.packer, p.buf, p.kept = packer{}, nil, 0
+}

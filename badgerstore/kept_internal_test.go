@@ -42,3 +42,37 @@ func TestKeptBlocksAreBounded(t *testing.T) {
 		t.Errorf("4096 items without payloads are taken for %d bytes", n)
 	}
 }
+
+// The buffers for commits do so too, and a partition with few always has some.
+func TestKeptBuffersAreBounded(t *testing.T) {
+	s := &Storage{options: Options{MemoryBudget: 16 << 20}}
+	parts := make([]partition, 20)
+	kept := 0
+	for range 3 {
+		kept = 0
+		for i := range parts {
+			p := &parts[i]
+			p.storage = s
+			p.buf, p.packer.raw = make([]byte, 100<<10), make([]byte, 100<<10)
+			if i%2 == 0 {
+				p.buf, p.packer.raw = make([]byte, leastBuffers), nil
+			}
+			p.keepBuffers()
+			if i%2 == 0 && p.buf == nil {
+				t.Fatalf("partition %d has no buffer", i)
+			}
+			if p.packer.raw != nil {
+				kept++
+			}
+		}
+	}
+	if n := s.buffers.Load(); n > 1<<20+10*leastBuffers || kept < 4 {
+		t.Errorf("%d bytes are kept, %d times 200 KiB", n, kept)
+	}
+	for i := range parts {
+		parts[i].dropBuffers()
+	}
+	if n := s.buffers.Load(); n != 0 {
+		t.Errorf("%d bytes are counted although nothing is kept", n)
+	}
+}
