@@ -285,10 +285,10 @@ func (q *Queue) giveBack(ctx context.Context, w *waiter) {
 	for i := range w.items {
 		r.Items[i].ID = w.items[i].ID.String()
 	}
+	q.deliver.release(w.bytes, w.outOfTurn) // First: the retry may take long.
+	w.items, w.err = nil, errNoItems()
 	// An error leaves the leases to lapse.
 	_ = q.Retry(context.WithoutCancel(ctx), r)
-	q.deliver.release(w.bytes, w.outOfTurn)
-	w.items, w.err = nil, errNoItems()
 }
 
 func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
