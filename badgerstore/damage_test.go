@@ -163,6 +163,39 @@ func (s *session) round(p *prepared, round int) {
 	delete(p.alive, name)
 }
 
+// fillJournal produces single items until a journal is in use, and some more.
+func (s *session) fillJournal(p *prepared, round int) {
+	s.t.Helper()
+	q, err := s.svc.Queue("readings")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for n, left := 100, 20; left > 0; n++ {
+		if n == 1000 {
+			s.t.Fatal("single items are in no journal")
+		}
+		items := []queue.Item{{Payload: sealedPayload(round, n, 100)}}
+		if err := q.Produce(context.Background(), &queue.ProduceRequest{RequestTimeout: time.Minute, Items: items}); err != nil {
+			s.t.Fatal(err)
+		}
+		p.alive[fmt.Sprintf("%d/%d", round, n)] = true
+		badgerstore.WaitForBackground(s.storage)
+		journals, err := filepath.Glob(filepath.Join(p.dir, "readings-*", "*", "journal"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, path := range journals {
+			ring, err := os.ReadFile(path)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if len(bytes.TrimLeft(ring, "\x00")) > 0 {
+				left--
+			}
+		}
+	}
+}
+
 const damageRounds = 3
 
 // prepare makes a store of three segments; killed says that the newest was not
@@ -188,6 +221,7 @@ func prepare(t testing.TB, killed bool) *prepared {
 		}
 		s.round(p, round)
 		if killed && round == damageRounds-1 {
+			s.fillJournal(p, round)
 			to := t.TempDir()
 			badgerstore.WaitForBackground(s.storage)
 			copyUsed(t, p.dir, to)
@@ -300,7 +334,7 @@ func isTelling(rel string, round int, killed bool, how string) bool {
 		return false
 	case round == 1, killed && round == 0:
 		return false
-	case filepath.Ext(rel) == ".mem", filepath.Ext(rel) == ".sst" && !killed, strings.HasSuffix(rel, "2.vlog"):
+	case filepath.Ext(rel) == ".mem", filepath.Base(rel) == "journal", filepath.Ext(rel) == ".sst" && !killed, strings.HasSuffix(rel, "2.vlog"):
 		return true
 	}
 	return slices.Contains([]string{"flipped in the middle", "cut by one byte", "emptied", "removed", "garbage"}, how) &&
