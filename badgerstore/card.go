@@ -126,14 +126,13 @@ func refreshFile(path string) error {
 	}
 	defer f.Close()
 	// What was written and not synced, as by a process that was killed, is kept. The
-	// kernel may report a failure of before, once; what that was about is lost here,
-	// and what the device has is read next.
-	err = fdatasync(f)
-	if isInputError(err) {
-		err = fdatasync(f)
-	}
-	if err != nil {
-		return err
+	// kernel may report a failure of before, once, such as of a device that could
+	// not be written for a while; what that was about is lost here, and what the
+	// device has is read next.
+	if fdatasync(f) != nil {
+		if err := fdatasync(f); err != nil {
+			return err
+		}
 	}
 	return ignoreInterrupt(func() error { return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) })
 }

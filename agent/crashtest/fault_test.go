@@ -51,7 +51,7 @@ func failStorage(t *testing.T, rule flashfs.Rule, isCut bool) {
 		}
 		return err
 	}
-	for range 5 {
+	for range 60 { // Enough for a journal to be in use.
 		must(t, errors.Join(produce(bad), produce(good)))
 	}
 	rule.Under = "/two/bad"
