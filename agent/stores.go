@@ -59,9 +59,13 @@ func openStorage(cfg *config.Config, p *config.PartitionStorage, share, floor in
 	if inodes == 0 {
 		inodes = -1 // Options take 0 for their default.
 	}
-	return badgerstore.New(badgerstore.Options{
+	o := badgerstore.Options{
 		Dir: p.StorageDir, Boot: clock.Boot(), MemoryBudget: share, Events: events, MinFree: floor, MinFreeInodes: inodes,
-	})
+	}
+	if cfg.Storage.Compression == config.CompressionZstd {
+		o.Compression = badgerstore.CompressZstd
+	}
+	return badgerstore.New(o)
 }
 
 // close closes all places, the definitions last.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
-	"github.com/klauspost/compress/s2"
 )
 
 // A block holds items of one commit with consecutive sequence numbers, all of
@@ -15,7 +14,7 @@ import (
 // every value:
 //
 //	byte     0x11: kind block, version 1
-//	byte     codec of the body: 0 as it is, 1 S2 (2 is kept for zstd); and 0x80
+//	byte     codec of the body: 0 as it is, 1 S2, 2 zstd; and 0x80
 //	         when nobody believed the wall clock that shows in At.Wall
 //	uvarint  number of items, 1 to 4096
 //	uvarint  sequence number of the first
@@ -69,12 +68,6 @@ import (
 //	59 5b f5 2e           CRC-32C
 const blockVersion = 1
 
-// Codecs of a block's body.
-const (
-	codecNone = 0
-	codecS2   = 1
-)
-
 // flagUntrusted stands in the byte of the codec: At.Untrusted.
 const flagUntrusted = 0x80
 
@@ -104,8 +97,6 @@ const (
 	// itemFactsMax is what they take at most beside the bytes of the labels:
 	// flags, two attempts, four times of 11 bytes and five lengths.
 	itemFactsMax = 1 + 2*5 + 4*11 + 5*5
-	// compressMin is the least raw length worth a try.
-	compressMin = 128
 	// A compressed body may stand for ratioFree raw bytes and ratioMax more for
 	// each of its own bytes, so that a damaged length cannot ask for the moon.
 	// Anything that shrinks more is stored as it is.
@@ -124,6 +115,7 @@ const blockFrame = 2 + 6*binary.MaxVarintLen64 + checksumSize
 type packer struct {
 	raw    []byte
 	packed []byte
+	with   *compressor // nil uses S2
 }
 
 // blockHeader is what a block says of itself before its items.
@@ -181,7 +173,7 @@ func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *pack
 	for i := range items {
 		raw = append(raw, items[i].Payload...)
 	}
-	codec, body := compress(raw, scratch)
+	codec, body := scratch.with.compress(raw, scratch)
 
 	start := len(dst)
 	dst = slices.Grow(dst, len(body)+blockFrame)
@@ -213,24 +205,6 @@ func keepSmall(b []byte) []byte {
 		return nil
 	}
 	return b[:0]
-}
-
-// compress returns the codec and the body for the raw bytes; the body is raw
-// itself or memory of scratch.
-func compress(raw []byte, scratch *packer) (byte, []byte) {
-	if len(raw) < compressMin {
-		return codecNone, raw
-	}
-	if need := s2.MaxEncodedLen(len(raw)); need < 0 {
-		return codecNone, raw
-	} else if cap(scratch.packed) < need {
-		scratch.packed = make([]byte, 0, need)
-	}
-	packed := s2.Encode(scratch.packed[:cap(scratch.packed)], raw)
-	if len(packed) > len(raw)-len(raw)/8 || int64(len(raw)) > rawLimit(len(packed)) {
-		return codecNone, raw
-	}
-	return codecS2, packed
 }
 
 // rawLimit is how many raw bytes a compressed body of n bytes may stand for.
@@ -352,7 +326,7 @@ func (h *blockHeader) setLengths(facts, payloads uint64) error {
 	limit := uint64(len(h.body))
 	switch h.codec {
 	case codecNone:
-	case codecS2:
+	case codecS2, codecZstd:
 		// The body of an int's length at most, on 32 bit too, stands for this.
 		limit = min(uint64(rawLimit(len(h.body))), 1<<31-1)
 	default:
@@ -415,13 +389,9 @@ func (h *blockHeader) decompress() (facts, payloads []byte, err error) {
 		copy(payloads, h.body[h.facts:])
 		return h.body[:h.facts], payloads, nil
 	}
-	n, err := s2.DecodedLen(h.body)
-	if err != nil || int64(n) != h.RawLen {
-		return nil, nil, errCorrupt("block", "%d raw bytes, must be %d", n, h.RawLen)
-	}
-	raw, err := s2.Decode(nil, h.body)
+	raw, err := decompress(h.codec, h.body, int(h.RawLen))
 	if err != nil {
-		return nil, nil, errCorrupt("block", "cannot be decompressed: %v", err)
+		return nil, nil, err
 	}
 	return raw[:h.facts], raw[h.facts:], nil
 }

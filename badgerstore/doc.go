@@ -182,12 +182,15 @@
 //	2  records and checkpoints of version 2, with events
 //	3  records and checkpoints of version 3, with marks of feeds
 //	4  journals
+//	5  blocks compressed with zstd
 //
 // The header of a segment and the file FORMAT name the version that what they
 // stand for asks for: a store that never had an event is of format 1 and can be
 // used by older programs, and becomes one of format 2 just before its first event
-// is written, one of format 3 just before the first mark of a feed, and one of
-// format 4 just before the first journal is made. An older program refuses it as a
-// whole then. Sealed segments have no journal, so that no header and no back-up
-// asks for format 4.
+// is written, one of format 3 just before the first mark of a feed, one of format 4
+// just before the first journal is made, and one of format 5 when it is opened to
+// compress with zstd, or before a back-up with such blocks is restored. An older
+// program refuses it as a whole then. Sealed segments have no journal, and a block
+// says by itself what it is compressed with, so that no header asks for the formats
+// 4 and 5.
 package badgerstore

@@ -36,7 +36,8 @@ const (
 	eventFormat   = 2
 	feedFormat    = 3
 	journalFormat = 4 // of a store only
-	newestFormat  = journalFormat
+	zstdFormat    = 5 // of a store only
+	newestFormat  = zstdFormat
 )
 
 // maxSpan is the greatest span that sequence numbers reach.

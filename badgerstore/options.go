@@ -40,6 +40,8 @@ type Options struct {
 	// since all of a segment is mapped, but at most a 16th of the file system, since
 	// space is freed by segments. At least 1 MiB.
 	SegmentBytes int64
+	// Compression says how items are compressed; the zero value is S2.
+	Compression Compression
 	// Now is the wall clock, for the time of creation in segment headers, which
 	// only people read; nil means time.Now.
 	Now func() time.Time

@@ -126,6 +126,7 @@ func (p *partition) encode(t *tail, c *queue.Commit) []entry {
 	ends := make([]int, 0, len(runs)+1)
 	buf := p.buf[:0]
 	first := c.Added.First
+	p.packer.with = p.storage.compressor
 	for _, run := range runs {
 		buf = appendBlock(buf, run, c.At, &p.packer)
 		entries = append(entries, entry{key: blockKey(first)})

@@ -149,6 +149,11 @@ func (r *restore) adapt(e entry) ([]byte, error) {
 			return appendRecord(nil, &rec.Commit, rec.N, rec.Synced), nil
 		}
 	case letterBlock:
+		if h, err := readBlockHeader(e.value); err == nil && h.codec == codecZstd {
+			if err := r.s.raiseFormat(zstdFormat); err != nil {
+				return nil, err
+			}
+		}
 		return e.value, r.index(e)
 	}
 	return e.value, nil

@@ -17,9 +17,10 @@ import (
 // Storage is a directory that partitions live in. It implements queue.Storage.
 // Its methods are safe for use by any goroutine.
 type Storage struct {
-	options Options
-	lock    *os.File
-	readers *readers
+	options    Options
+	compressor *compressor
+	lock       *os.File
+	readers    *readers
 
 	mu     sync.Mutex            // guards what follows
 	open   map[string]*partition // those in use by directory name; nil while one is opened
@@ -62,19 +63,29 @@ func New(o Options) (*Storage, error) {
 	if byDefault {
 		o.fitSegments(dir)
 	}
+	c, err := newCompressor(o.Compression)
+	if err != nil {
+		return nil, err
+	}
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{options: o, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now(),
+	s := &Storage{options: o, compressor: c, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now(),
 		closing: make(chan struct{}, max(1, o.MemoryBudget/closeShare))}
 	if s.format, err = checkFormat(dir); err != nil {
 		_ = unlockDir(lock)
 		return nil, err
 	}
-	if err := s.clean(); err != nil {
+	err = s.clean()
+	if err != nil {
+		err = unavailable(err, "cannot use the directory %s", dir)
+	} else if c != nil {
+		err = s.raiseFormat(zstdFormat)
+	}
+	if err != nil {
 		_ = unlockDir(lock)
-		return nil, unavailable(err, "cannot use the directory %s", dir)
+		return nil, err
 	}
 	s.keepBallast()
 	return s, nil

@@ -42,6 +42,7 @@ func TestBadInput(t *testing.T) {
 		{"path with a zero byte", "data-dir = \"/a\\u0000b\"", `1: data-dir: "/a\x00b" contains a control character; use a printable path`},
 
 		{"min-free too small", "storage.min-free = \"8388607\"", `1: storage.min-free: 8388607B is out of range; allowed: 8MiB to 1024GiB`},
+		{"compression", "[storage]\ncompression = \"gzip\"", `2: storage.compression: "gzip" is not known; allowed: s2, zstd`},
 		{"negative inodes", "[storage]\nmin-free-inodes = -1", `2: storage.min-free-inodes: -1 is out of range; allowed: 0 to 1000000000`},
 		{"quota", "[[queue]]\nname = \"q\"\nmax-items = -1\nmax-bytes = -1\nfull-policy = \"\"",
 			`3: queue[0].max-items: -1 is out of range; allowed: 0 to 2147483647

@@ -186,14 +186,22 @@ type Shutdown struct {
 	Timeout time.Duration `toml:"timeout"`
 }
 
-// Storage says what is left alone on every disk that items are kept on. Below it produce is refused; lease and
-// complete go on, and need that room.
+// Storage says how items are written, and what is left alone on every disk that they are kept on. Below it produce is
+// refused; lease and complete go on, and need that room.
 type Storage struct {
 	// MinFree is in bytes; 0: 1 % of the file system, at least 8 MiB and at most 256 MiB.
 	MinFree Size `toml:"min-free,empty"`
 	// MinFreeInodes is a number of inodes; 0: they are not looked at.
 	MinFreeInodes int `toml:"min-free-inodes"`
+	// Compression is CompressionS2 or CompressionZstd.
+	Compression string `toml:"compression"`
 }
+
+// Values of Storage.Compression: how new items are compressed on the disk.
+const (
+	CompressionS2   = "s2"   // Fast.
+	CompressionZstd = "zstd" // Fewer bytes.
+)
 
 // Metrics says what GET /metrics tells.
 type Metrics struct {

@@ -97,7 +97,7 @@ func Default() Config {
 		Durability: Durability{CommitDelay: defaultCommitDelay},
 		Clock:      Clock{Trust: TrustAuto},
 		Shutdown:   Shutdown{Timeout: defaultShutdownTimeout},
-		Storage:    Storage{MinFreeInodes: defaultMinFreeInodes},
+		Storage:    Storage{MinFreeInodes: defaultMinFreeInodes, Compression: CompressionS2},
 		Metrics:    Metrics{MaxQueues: defaultMetricQueues},
 		Uplink:     defaultUplink(),
 	}

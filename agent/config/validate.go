@@ -78,6 +78,7 @@ func (c *Config) problems() Errors {
 	if c.Storage.MinFree != 0 {
 		k.size("storage.min-free", c.Storage.MinFree, leastMinFree, maxMinFree)
 	}
+	k.oneOf("storage.compression", c.Storage.Compression, CompressionS2, CompressionZstd)
 	k.count("storage.min-free-inodes", c.Storage.MinFreeInodes, 0, maxMinFreeInodes)
 	k.count("metrics.max-queues", c.Metrics.MaxQueues, 0, maxMetricQueues)
 	c.Uplink.check(&k)
