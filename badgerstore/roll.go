@@ -31,6 +31,23 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 			return 0, err
 		}
 	}
+	return p.reserve(items, need)
+}
+
+// ReserveMove is Reserve for copies of items that are there: they may take half of
+// what new items leave alone.
+func (p *partition) ReserveMove(items int, bytes int64) (uint64, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	need := p.demand(items, bytes)
+	if err := needSpace(p.dir, need.values, p.storage.options.MinFree/2); err != nil {
+		return 0, err
+	}
+	return p.reserve(items, need)
+}
+
+func (p *partition) reserve(items int, need demand) (uint64, error) {
 	if p.tail == nil && p.resting != nil {
 		// Where there is no room for new files of it, a new segment may do.
 		if err := p.resume(); err != nil && !errors.Is(err, queue.ErrFull) {

@@ -3,6 +3,7 @@ package badgerstore
 // These tests look at how segments are made where space is short.
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +14,10 @@ import (
 
 func openForTest(t *testing.T, o Options) (*Storage, *partition) {
 	t.Helper()
-	o.Dir, o.Boot = filepath.Join(t.TempDir(), "store"), "boot"
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	o.Dir, o.Boot = filepath.Join(o.Dir, "store"), "boot"
 	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -159,5 +163,44 @@ func TestSegmentsFitTheFileSystem(t *testing.T) {
 	o.fitSegments(s.options.Dir)
 	if want := int64(st.Blocks) * int64(st.Bsize) / segmentShare; o.SegmentBytes != want {
 		t.Errorf("a segment takes %d bytes, want %d", o.SegmentBytes, want)
+	}
+}
+
+// Items that are there may be copied where there is no room for new ones.
+func TestReserveMove(t *testing.T) {
+	disk := tinyDisk(t, 24<<20)
+	s, p := openForTest(t, Options{Dir: disk})
+	produceSmall(t, p, 0, 1)
+	left := func(free int64) (release func()) {
+		t.Helper()
+		path := filepath.Join(disk, "other")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := freeSpace(disk)
+		if err == nil {
+			err = allocate(f, 0, now-free)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = os.Remove(path) }
+	}
+	release := left(s.options.MinFree)
+	s.plenty.Store(0)
+	if _, err := p.Reserve(1, 1); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("room for a new item: %v, want ErrFull", err)
+	}
+	if _, err := p.ReserveMove(10, 1<<20); err != nil {
+		t.Errorf("room for items that are there: %v", err)
+	}
+	release()
+	defer left(s.options.MinFree / 2)()
+	if _, err := p.ReserveMove(1, 1); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("room for items that are there, at half the floor: %v, want ErrFull", err)
+	}
+	if _, err := p.Reserve(0, 0); err != nil {
+		t.Errorf("room for a record: %v", err)
 	}
 }

@@ -217,7 +217,7 @@ func (g *group) retry(r *request) error {
 			g.kill(seq, false)
 		case !g.atOnce(how):
 			g.retryLater(seq, how.at)
-		case g.full != nil || g.fetched[seq] == nil:
+		case g.immobile || g.fetched[seq] == nil:
 			l := *p.st.Leases[seq]
 			l.Deadline = LeaseReturning
 			g.setLease(l)

@@ -1,7 +1,10 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,7 +19,9 @@ import (
 type fullStorage struct {
 	queue.Storage
 	full atomic.Bool
-	halt atomic.Int64 // how long the next look takes: the process is halted, or the device suspended
+	// floor: there is no room for new items, but for so many that are there; 0 is off.
+	floor atomic.Int64
+	halt  atomic.Int64 // how long the next look takes: the process is halted, or the device suspended
 }
 
 func (s *fullStorage) check() error {
@@ -44,7 +49,20 @@ func (p *fullPartition) Reserve(items int, bytes int64) (uint64, error) {
 	if err := p.storage.check(); err != nil {
 		return 0, err
 	}
+	if items > 0 && p.storage.floor.Load() > 0 {
+		return 0, &queue.Error{Kind: queue.ErrFull, Msg: "the disk is full"}
+	}
 	return p.PartitionStore.Reserve(items, bytes)
+}
+
+func (p *fullPartition) ReserveMove(items int, bytes int64) (uint64, error) {
+	if err := p.storage.check(); err != nil {
+		return 0, err
+	}
+	if floor := p.storage.floor.Load(); floor > 0 && items > int(floor) {
+		return 0, &queue.Error{Kind: queue.ErrFull, Msg: "the disk is full"}
+	}
+	return p.PartitionStore.ReserveMove(items, bytes)
 }
 
 // inFullWorld runs fn with a service over a fullStorage, and a queue of three
@@ -192,5 +210,39 @@ func TestOpenOnFullDisk(t *testing.T) {
 		w.complete(q, w.lease(q, 1, "a")...)
 		w.stop()
 		synctest.Wait()
+	})
+}
+
+// Items whose leases end come back although the disk takes no new ones, and somebody
+// tries to add some all the time; when there is room for a few at a time, too. Nothing
+// else might ever give room back.
+func TestLapsedOnFullDisk(t *testing.T) {
+	inFullWorld(t, func(w *world, s *fullStorage, q *queue.Queue, leased []queue.Item) {
+		const n = 40
+		for i := range n {
+			w.produce(q, fmt.Sprint(i))
+		}
+		if got := w.tryLease(q, n+2, time.Minute); len(got) != n+2 {
+			t.Fatalf("leased %d items", len(got))
+		}
+		s.floor.Store(1)
+		ctx, cancel := context.WithCancel(w.ctx())
+		var hammer sync.WaitGroup
+		hammer.Go(func() {
+			for ctx.Err() == nil {
+				err := q.Produce(ctx, &queue.ProduceRequest{RequestTimeout: time.Minute, Items: []queue.Item{{Payload: []byte("x")}}})
+				if !errors.Is(err, queue.ErrFull) && ctx.Err() == nil {
+					t.Errorf("produce: %v, want ErrFull", err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		w.pass(time.Minute)
+		time.Sleep(20 * time.Second)
+		cancel()
+		hammer.Wait()
+		w.counts(q, n+3, 0, 0)
+		s.floor.Store(0)
+		copy(leased, w.tryLease(q, 1, time.Minute))
 	})
 }

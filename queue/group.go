@@ -22,6 +22,8 @@ type group struct {
 	fetched map[uint64]*Item    // items that go to the tail
 	sources map[string]struct{} // source ids that are stored, or will be
 	full    error               // why nothing can be added; nil if it can
+	// immobile: there is no room either for items that are given back.
+	immobile bool
 
 	c     Commit
 	first uint64 // sequence number of the first item added
@@ -75,6 +77,9 @@ func (p *partition) group(reqs []*request) {
 func (g *group) putOff(err error) {
 	g.undo()
 	p := g.p
+	if errors.Is(err, ErrFull) {
+		p.fullUntil = g.now.Mono + int64(fullFor)
+	}
 	waits := p.putOff(g.reqs, err)
 	p.starved = waits || errors.Is(err, ErrFull) && p.core.waiters.size() > 0
 }
@@ -133,7 +138,7 @@ func (g *group) commit() error {
 // returns an error nothing is written.
 func (p *partition) alone(items int, bytes int64, fn func(g *group) error) error {
 	g := p.newGroup(nil)
-	switch err := g.reserve(items, bytes); {
+	switch err := g.reserve(holdings{}, holdings{items: int64(items), bytes: bytes}); {
 	case errors.Is(err, ErrFull), errors.Is(err, ErrClosed):
 		return err
 	case err != nil:

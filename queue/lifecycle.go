@@ -37,23 +37,53 @@ func (d *duty) isEmpty() bool {
 // tail returns the items that go to the tail.
 func (d *duty) tail() []uint64 { return slices.Concat(d.lapsed, d.due) }
 
+// fullFor is for how long a disk counts as full that was.
+const fullFor = time.Second
+
 // postpone puts off what cannot be done while the disk is full.
 func (g *group) postpone() {
+	g.p.stillUntil = g.now.Mono + int64(fullFor)
+	g.keep(0)
+}
+
+// keep puts off all moves but the first n.
+func (g *group) keep(n int) {
 	p, d := g.p, &g.duty
-	p.fullUntil = g.now.Mono + int64(time.Second)
-	for _, seq := range d.lapsed {
+	lapsed := min(n, len(d.lapsed))
+	due := min(n-lapsed, len(d.due))
+	for _, seq := range d.lapsed[lapsed:] {
 		p.leaseDue.push(g.now.Mono, seq)
+		d.bytes -= int64(p.st.Leases[seq].Size)
 	}
-	for _, seq := range d.due {
+	for _, seq := range d.due[due:] {
 		p.watch(seq, p.st.Scheduled[seq])
+		d.bytes -= int64(p.st.Scheduled[seq].Size)
 	}
-	d.lapsed, d.due = nil, nil
+	d.lapsed, d.due, d.items = d.lapsed[:lapsed], d.due[:due], lapsed+due
+}
+
+// fewer gives up a part of the moves for which there is no room, and reports
+// whether any are left: retries are given back later, of what is due the rest
+// follows in the next commit.
+func (g *group) fewer(moved *holdings) bool {
+	d := &g.duty
+	switch {
+	case moved.items > int64(d.items):
+		g.immobile = true
+	case d.items > 1:
+		g.keep(max(1, d.items/4))
+		g.p.more = true
+	default:
+		return false
+	}
+	*moved = holdings{items: int64(d.items), bytes: d.bytes}
+	return d.items > 0
 }
 
 // collectDuty finds out what is due. The error is a *Damage.
 func (g *group) collectDuty() error {
 	p := g.p
-	if g.now.Mono >= p.fullUntil {
+	if g.now.Mono >= p.stillUntil {
 		g.collectLeases()
 		g.collectDue(&p.schedMono, g.now.Mono, true)
 		if len(p.schedWall) > 0 && p.clock.Trusted() {

@@ -70,32 +70,33 @@ type partition struct {
 
 	// The rest belongs to whoever has the turn: the loop while it is awake, or
 	// a caller that found it asleep.
-	turn      chan struct{} // holds a token while nobody has the turn
-	awake     int64         // boot time at which the loop wakes by itself
-	reqs      []*request
-	seat      seat
-	stop      <-chan struct{} // closed when the loop is to end
-	ps        PartitionStore
-	st        *State
-	ahead     readAhead
-	leaseDue  deadlines // boot time
-	schedMono deadlines // boot time
-	schedWall deadlines // wall time
-	lazyAt    int64     // boot time at which an unsynced commit must be synced; 0 is none
-	fullUntil int64     // boot time until which moves to the tail wait, since the disk is full
-	more      bool      // work was left over; look again at once
-	starved   bool      // somebody waits for room on the disk
-	blocked   bool      // somebody waits, but what is delivered must be released first, or what others hold
-	headLarge bool      // the first ready item is larger than the read-ahead has room for, as far as is known
-	hasTurn   bool      // see delivery
-	charged   int64     // of crowd.used
-	marks     uint64
-	payload   int64 // bytes of payloads that came in since the store was opened
-	lastUsed  int64
-	opened    int64 // boot time
-	idle      bool
-	move      moveState
-	outbox    *outbox // nil when no events are wanted; set when the partition is made
+	turn       chan struct{} // holds a token while nobody has the turn
+	awake      int64         // boot time at which the loop wakes by itself
+	reqs       []*request
+	seat       seat
+	stop       <-chan struct{} // closed when the loop is to end
+	ps         PartitionStore
+	st         *State
+	ahead      readAhead
+	leaseDue   deadlines // boot time
+	schedMono  deadlines // boot time
+	schedWall  deadlines // wall time
+	lazyAt     int64     // boot time at which an unsynced commit must be synced; 0 is none
+	fullUntil  int64     // boot time until which the disk counts as full
+	stillUntil int64     // boot time until which moves to the tail wait, since there is no room for them
+	more       bool      // work was left over; look again at once
+	starved    bool      // somebody waits for room on the disk
+	blocked    bool      // somebody waits, but what is delivered must be released first, or what others hold
+	headLarge  bool      // the first ready item is larger than the read-ahead has room for, as far as is known
+	hasTurn    bool      // see delivery
+	charged    int64     // of crowd.used
+	marks      uint64
+	payload    int64 // bytes of payloads that came in since the store was opened
+	lastUsed   int64
+	opened     int64 // boot time
+	idle       bool
+	move       moveState
+	outbox     *outbox // nil when no events are wanted; set when the partition is made
 }
 
 // run is the loop. It returns when ctx ends, with the store closed. It has the
@@ -332,13 +333,13 @@ func (p *partition) untilNext() time.Duration {
 		at(now.Mono + int64(roomNap))
 	}
 	if d, ok := p.leaseDue.top(); ok {
-		at(max(d.at, p.fullUntil))
+		at(max(d.at, p.stillUntil))
 	}
 	if d, ok := p.schedMono.top(); ok {
-		at(max(d.at, p.fullUntil))
+		at(max(d.at, p.stillUntil))
 	}
 	if d, ok := p.schedWall.top(); ok {
-		at(max(toMono(d.at, now), p.fullUntil, now.Mono+p.distrust()))
+		at(max(toMono(d.at, now), p.stillUntil, now.Mono+p.distrust()))
 	}
 	at(p.nextExpiry(now))
 	at(p.move.next(now))

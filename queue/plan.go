@@ -9,15 +9,12 @@ import (
 // plan reads what the commit needs and makes room for it. The state stays as it
 // is.
 func (g *group) plan() error {
-	items, bytes := g.duty.items, g.duty.bytes
-	move := g.duty.tail()
-	var produced int
+	moved := holdings{items: int64(g.duty.items), bytes: g.duty.bytes}
 	var added holdings
+	var retries []uint64
 	for _, r := range g.reqs {
 		switch r.kind {
 		case kindProduce:
-			produced += len(r.items)
-			bytes += r.bytes
 			added.items += int64(len(r.items))
 			added.bytes += r.bytes
 			if err := g.findSources(r); err != nil {
@@ -25,34 +22,48 @@ func (g *group) plan() error {
 			}
 		case kindRetry:
 			n, size, seqs := g.retryNeeds(r)
-			items += n
-			bytes += size
-			move = append(move, seqs...)
+			moved.items += int64(n)
+			moved.bytes += size
+			retries = append(retries, seqs...)
 		}
 	}
 	// First the seat, which may be long in coming: what is read before it would be
 	// in memory for as long, in every partition that waits.
-	if err := g.reserve(items+produced, bytes); err != nil {
+	if err := g.reserve(moved, added); err != nil {
 		return err
 	}
-	if g.full == nil {
-		if err := g.fetch(move); err != nil {
-			return err
-		}
+	move := g.duty.tail()
+	if !g.immobile {
+		move = append(move, retries...)
 	}
-	g.c.Items = make([]Item, 0, produced)
-	g.fresh = make([]int, 0, produced)
+	if err := g.fetch(move); err != nil {
+		return err
+	}
+	g.c.Items = make([]Item, 0, added.items)
+	g.fresh = make([]int, 0, added.items)
 	return g.readReady(g.toDrop(added))
 }
 
-// reserve makes room for what the group may add. A full disk is no failure:
-// then nothing is added, and the rest goes on.
-func (g *group) reserve(items int, bytes int64) error {
-	first, err := g.p.open(items, bytes)
-	if errors.Is(err, ErrFull) && items > 0 {
+// reserve makes room for what the group may move to the tail and add. A full disk
+// is no failure: then nothing is added, if need be nothing moves, and the rest goes
+// on.
+func (g *group) reserve(moved, added holdings) error {
+	p := g.p
+	first, err := p.open(int(moved.items+added.items), moved.bytes+added.bytes)
+	if errors.Is(err, ErrFull) && moved.items+added.items > 0 {
 		g.full = err
-		g.postpone()
-		first, err = g.p.open(0, 0)
+		for more := moved.items > 0; more; more = errors.Is(err, ErrFull) && g.fewer(&moved) {
+			first, err = p.ps.ReserveMove(int(moved.items), moved.bytes)
+		}
+	}
+	if errors.Is(err, ErrFull) && g.full != nil {
+		if g.immobile = true; g.duty.items > 0 {
+			g.postpone()
+		}
+		first, err = p.open(0, 0)
+	}
+	if g.full != nil {
+		p.fullUntil = g.now.Mono + int64(fullFor)
 	}
 	if err != nil {
 		return err

@@ -217,7 +217,7 @@ func (m *mending) collect(d *Damage) {
 func (m *mending) commit(seqs []uint64) error {
 	p := m.p
 	g := p.newGroup(nil)
-	if err := g.reserve(0, 0); err != nil {
+	if err := g.reserve(holdings{}, holdings{}); err != nil {
 		return err
 	}
 	st := p.st

@@ -56,6 +56,11 @@ type PartitionStore interface {
 	// without items (Reserve(0, 0)) still finds room then.
 	Reserve(items int, bytes int64) (first uint64, err error)
 
+	// ReserveMove is Reserve for items that are there already, whose copies take
+	// the place of what is removed with the same commit. There is room for them on a
+	// disk that takes no new items, or those whose leases end could block it for ever.
+	ReserveMove(items int, bytes int64) (first uint64, err error)
+
 	// Commit writes c; the State has its changes already. It may keep nothing
 	// of c after it returns.
 	Commit(c *Commit) error

@@ -112,6 +112,47 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestLapsedOnFullDisk has all that a full disk holds leased by consumers that die.
+// Copies of it take the place of what they had, since nothing else gives room back.
+func TestLapsedOnFullDisk(t *testing.T) {
+	a := smallDisk(t, "96m")
+	p := started(t, a)
+	info := plainQueue("q")
+	info.LeaseTimeout = 8 * time.Second
+	createQueue(t, p, info)
+	n := fillDisk(t, p, 0)
+	lease := func(wait time.Duration) []client.Item {
+		items, err := p.Client.Lease(t.Context(), "q", client.LeaseOptions{BatchSize: 10, Wait: wait})
+		if err != nil && !errors.Is(err, client.ErrEmpty) {
+			t.Fatal(err)
+		}
+		return items
+	}
+	leased := 0
+	for items := lease(time.Second); len(items) > 0; items = lease(100 * time.Millisecond) {
+		leased += len(items)
+	}
+	if leased != n {
+		t.Fatalf("%d items were leased of %d", leased, n)
+	}
+	back := map[uint64]bool{}
+	for late := time.Now().Add(2 * waitTimeout); len(back) < n && time.Now().Before(late); {
+		items := lease(10 * time.Second)
+		ids := make([]string, len(items))
+		for i, it := range items {
+			ids[i] = it.ID
+			back[binary.BigEndian.Uint64(it.Payload)] = true
+		}
+		if len(ids) > 0 {
+			must(t, p.Client.Complete(t.Context(), "q", items[0].Partition, ids...))
+		}
+	}
+	if len(back) < n {
+		t.Errorf("%d of %d items came back\n%s", len(back), n, p.Stderr())
+	}
+	wantClean(t, p, 0)
+}
+
 // TestDiskFilledByOthers leaves not one byte to the agent.
 func TestDiskFilledByOthers(t *testing.T) {
 	a := smallDisk(t, "96m")

@@ -3,6 +3,7 @@ package memstore
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -61,13 +62,23 @@ func (h *handle) State() *queue.State { return h.p.state }
 
 // Reserve makes room, which the next call of Reserve or Commit gives back.
 func (h *handle) Reserve(items int, size int64) (uint64, error) {
+	return h.reserve(items, size, h.p.storage.max)
+}
+
+// ReserveMove is Reserve for items whose copies take the place of others.
+func (h *handle) ReserveMove(items int, size int64) (uint64, error) {
+	return h.reserve(items, size, math.MaxInt64)
+}
+
+// reserve makes room where no more than limit is used then.
+func (h *handle) reserve(items int, size, limit int64) (uint64, error) {
 	if h.err != nil {
 		return 0, h.err
 	}
 	p := h.p
 	p.release()
 	need := size + int64(items)*itemCost
-	if !p.storage.reserve(need) {
+	if !p.storage.reserve(need, limit) {
 		return 0, &queue.Error{
 			Kind: queue.ErrFull, Op: "reserve", Queue: p.key.Queue, Partition: p.key.Partition,
 			Msg: fmt.Sprintf("the memory store is full: it holds %d of %d bytes, the request needs %d",

@@ -129,12 +129,16 @@ func (s *Storage) Partitions() ([]queue.PartitionKey, error) {
 // there.
 func (s *Storage) Close() error { return nil }
 
-// reserve takes n bytes of the bound, and reports whether there was room.
-func (s *Storage) reserve(n int64) bool {
-	if n > s.max || s.used.Add(n) > s.max {
-		if n <= s.max {
-			s.used.Add(-n)
-		}
+// reserve takes n bytes, and reports whether there was room within the limit.
+func (s *Storage) reserve(n, limit int64) bool {
+	if n == 0 {
+		return true // Moves may have taken more than new items get.
+	}
+	if n > limit {
+		return false
+	}
+	if s.used.Add(n) > limit {
+		s.used.Add(-n)
 		return false
 	}
 	return true

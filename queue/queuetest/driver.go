@@ -146,7 +146,11 @@ type change struct {
 // number of the first item.
 func (d *driver) commit(ch change) uint64 {
 	d.t.Helper()
-	first, err := d.ps.Reserve(len(ch.items), sizeOf(ch.items))
+	reserve := d.ps.Reserve
+	if n := len(ch.items); n > 0 && ch.moved == n {
+		reserve = d.ps.ReserveMove
+	}
+	first, err := reserve(len(ch.items), sizeOf(ch.items))
 	if err != nil {
 		d.t.Fatalf("reserve %d items, %d bytes: %v", len(ch.items), sizeOf(ch.items), err)
 	}
