@@ -183,9 +183,13 @@ func TestTableInterrupted(t *testing.T) {
 		return n
 	}
 	for name, until := range map[string]func(t *testing.T, dir string){
-		"before":           func(*testing.T, string) {},
-		"table is empty":   func(t *testing.T, dir string) { begin(t, dir) },
-		"table is torn":    func(t *testing.T, dir string) { fill(t, dir).f.Truncate(5000) },
+		"before":         func(*testing.T, string) {},
+		"table is empty": func(t *testing.T, dir string) { begin(t, dir) },
+		"table is torn": func(t *testing.T, dir string) {
+			if err := fill(t, dir).f.Truncate(5000); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"table is written": func(t *testing.T, dir string) { fill(t, dir) },
 		"name is torn": func(t *testing.T, dir string) {
 			n, path := fill(t, dir), filepath.Join(dir, "MANIFEST")
@@ -292,9 +296,8 @@ func TestCloseOnFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			w, want := filledTail(t, dir)
-			var release func()
 			if early {
-				release = fillUp(t, disk)
+				fillUp(t, disk)
 				if err := w.finish(); err != nil {
 					t.Fatal(err)
 				}
@@ -303,7 +306,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				release = fillUp(t, disk)
+				fillUp(t, disk)
 				if err := w.shut(n); err != nil {
 					t.Fatal(err)
 				}
@@ -313,7 +316,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 			}
 			any := func(_, _ []byte) bool { return true }
 			if early {
-				release = fillUp(t, disk) // Closing has given some back.
+				release := fillUp(t, disk) // Closing has given some back.
 				if _, err := openSealed(dir, any, false); !errors.Is(err, queue.ErrFull) {
 					t.Errorf("opening it on the full disk: %v, want ErrFull", err)
 				}
