@@ -172,7 +172,7 @@
 // the blocks of both logs are reserved before they are written, and items are
 // refused with queue.ErrFull when less than Options.MinFree bytes, or
 // Options.MinFreeInodes inodes, would be left. What leases and completes items
-// uses that reserve. The table that a memtable becomes when its segment is closed
+// uses that reserve; copies of items whose leases have ended use half of it. The table that a memtable becomes when its segment is closed
 // is not written by Badger, which does it through such a mapping too, but by
 // flush.go, into blocks that are reserved before.
 //
