@@ -36,7 +36,11 @@ func (a *Agent) status(_ context.Context, s *pb.AgentStatusResponse) {
 
 // places tells of all storages, that of the definitions first.
 func (a *Agent) places() []*pb.StorageStatus {
-	list := []*pb.StorageStatus{a.place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir)}
+	definitions := a.place("", a.cfg.QueueStorage.Driver, a.cfg.QueueStorage.StorageDir)
+	if err := a.stores.meta.Failure(); err != nil {
+		definitions.Failure = err.Error()
+	}
+	list := []*pb.StorageStatus{definitions}
 	for i := range a.cfg.PartitionStorages {
 		p := &a.cfg.PartitionStorages[i]
 		list = append(list, a.place(p.Name, p.Driver, p.StorageDir))

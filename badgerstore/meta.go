@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -40,6 +41,7 @@ type Meta struct {
 	options Options
 	dir     string
 	lock    *os.File
+	failure atomic.Pointer[error] // err, but for being closed
 
 	mu         sync.Mutex        // guards what follows
 	values     map[string][]byte // the stored form of each definition, by queue
@@ -163,6 +165,15 @@ func (m *Meta) Damage() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.damage
+}
+
+// Failure says why changes are refused until the store is opened again. It does not
+// wait for one that is under way.
+func (m *Meta) Failure() error {
+	if err := m.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // read reads the definitions of a generation. It reports false when the
@@ -290,6 +301,7 @@ func (m *Meta) change(ctx context.Context, name string, value []byte) error {
 	set(old, had)
 	if !errors.Is(err, queue.ErrFull) {
 		m.err = err
+		m.failure.Store(&err)
 	}
 	return err
 }

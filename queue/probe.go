@@ -7,7 +7,7 @@ import (
 
 // Probe reports whether the commit path of every partition moves: each loop
 // comes round, which it does only between commits, and none has met an error that
-// it cannot go on after. It asks nothing of the flash, and keeps no partition
+// it cannot go on after; nor has the store of the definitions. It asks nothing of the flash, and keeps no partition
 // open that nobody uses. A partition that is still being opened does not count,
 // however often that has failed: Overview tells of it.
 //
@@ -43,8 +43,13 @@ func (s *Service) Probe(ctx context.Context) error {
 			return fmt.Errorf("partition %s: %w", p.key, failed)
 		}
 	}
-	return nil
+	return s.DefinitionsFailure()
 }
+
+// DefinitionsFailure says why no queue can be created, changed or deleted any more
+// until the store of the definitions is opened again; nil if they can. It may be
+// called from any goroutine.
+func (s *Service) DefinitionsFailure() error { return s.cfg.Meta.Failure() }
 
 // ask makes the loop send p to answers when it comes round next. It returns false
 // when there is no loop that would.

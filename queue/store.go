@@ -168,6 +168,9 @@ type MetaStore interface {
 	// Damage says, after Load, why definitions may be missing; nil if none can
 	// be.
 	Damage() error
+	// Failure says why nothing can be changed any more, since what is on flash is
+	// unknown; nil if it can.
+	Failure() error
 	Close() error
 }
 

@@ -114,11 +114,19 @@ func (h *Handler) Probe(ctx context.Context) error {
 	return nil
 }
 
+// definitionsPlace is what the storage of the definitions is called.
+const definitionsPlace = "storage of the queue definitions"
+
 // failures returns what keeps the agent from its work, at most so many things.
 func (h *Handler) failures(ctx context.Context, most int) []Problem {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	var found []Problem
+	if err := h.service.DefinitionsFailure(); err != nil {
+		if found = append(found, failing(agentWide, definitionsPlace, err)); most == 1 {
+			return found
+		}
+	}
 	err := h.eachQueue(ctx, func(info *queue.Info) error {
 		q, err := h.service.Queue(info.Name)
 		if err != nil {

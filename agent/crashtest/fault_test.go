@@ -90,6 +90,59 @@ func failStorage(t *testing.T, rule flashfs.Rule, isCut bool) {
 	}
 }
 
+// TestFailingDefinitions has the place fail where the definitions of queues are.
+// Queues that are there go on; none is made or deleted any more, not even when the
+// cause is gone; and a new start finds those that there were.
+func TestFailingDefinitions(t *testing.T) {
+	syncs := []string{flashfs.CallFsync, flashfs.CallFdatasync, flashfs.CallFsyncDir}
+	for name, rule := range map[string]flashfs.Rule{
+		"sync fails once":   {Calls: syncs, Error: syscall.EIO, Times: 1},
+		"write fails":       {Calls: []string{flashfs.CallWrite}, Error: syscall.EIO},
+		"all fails":         {Calls: flashfs.Changes(), Error: syscall.EIO},
+		"mounted read-only": {Calls: flashfs.Changes(), Error: syscall.EROFS},
+	} {
+		for _, isCut := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, power cut %v", name, isCut), func(t *testing.T) { failDefinitions(t, rule, isCut) })
+		}
+	}
+}
+
+func failDefinitions(t *testing.T, rule flashfs.Rule, isCut bool) {
+	c := newPowerCuts(t, flashfs.Journal)
+	p := started(t, c.Agent)
+	createQueue(t, p, plainQueue("there"))
+	produce := func() { must(t, p.Client.Produce(t.Context(), "there", client.ProduceItem{Payload: []byte("item")})) }
+	produce()
+	rule.Under = "/data/queues"
+	must(t, c.Device.SetRules(&rule))
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, client.ErrTryAgain) && !errors.Is(err, client.ErrInternal) {
+			t.Errorf("%s: %v, want an error that says that it may be tried again", what, err)
+		}
+	}
+	refused("create", p.Client.CreateQueue(t.Context(), plainQueue("lost")))
+	produce()
+	must(t, c.Device.SetRules())
+	wantUnhealthy(t, p)
+	refused("create after the failure", p.Client.CreateQueue(t.Context(), plainQueue("later")))
+	refused("delete after the failure", p.Client.DeleteQueue(t.Context(), "there"))
+	produce()
+	if isCut {
+		must(t, c.CutAll(p))
+	} else {
+		p.Kill()
+	}
+	p = started(t, c.Agent)
+	items, err := p.Client.ListItems(t.Context(), "there", 0, client.Page{})
+	must(t, err)
+	if len(items) != 3 {
+		t.Errorf("the queue holds %d items, 3 were acknowledged", len(items))
+	}
+	createQueue(t, p, plainQueue("later"))
+	wantClean(t, p, 0)
+}
+
 // twoStorages returns an agent on the device with two storages for items.
 func twoStorages(t *testing.T, c *crashtest.PowerCuts) *crashtest.Agent {
 	dir := filepath.Join(c.Device.Dir, "two")

@@ -54,5 +54,8 @@ func (m *Meta) Remove(_ context.Context, name string) error {
 // Damage returns nil: nothing here is damaged.
 func (m *Meta) Damage() error { return nil }
 
+// Failure returns nil: memory does not fail.
+func (m *Meta) Failure() error { return nil }
+
 // Close does nothing: the definitions stay as long as the Meta is there.
 func (m *Meta) Close() error { return nil }
