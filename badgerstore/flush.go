@@ -85,14 +85,9 @@ func (n *tableFile) drop() {
 	_ = os.Remove(n.f.Name()) // Else it is removed when the directory is looked at again.
 }
 
-// fill writes what Badger would keep of the memtable's log at path. It is on flash
-// on return. An empty log makes no table: then it reports false.
-func (n *tableFile) fill(path string) (filled bool, err error) {
-	data, err := tableOf(path)
-	if err != nil || data == nil {
-		return false, err
-	}
-	_, err = n.f.WriteAt(data, 0)
+// fill writes a table, which is on flash on return.
+func (n *tableFile) fill(data []byte) error {
+	_, err := n.f.WriteAt(data, 0)
 	if err == nil {
 		err = n.f.Truncate(int64(len(data))) // Blocks beyond are given back.
 	}
@@ -100,9 +95,9 @@ func (n *tableFile) fill(path string) (filled bool, err error) {
 		err = fdatasync(n.f)
 	}
 	if err != nil {
-		return false, unavailable(err, "cannot write %s", n.f.Name())
+		return unavailable(err, "cannot write %s", n.f.Name())
 	}
-	return true, nil
+	return nil
 }
 
 // adopt makes the table part of the database, which is closed, in place of the log
@@ -126,14 +121,15 @@ func (n *tableFile) adopt(path string) error {
 func removeLog(path string) error { return errors.Join(os.Truncate(path, 0), os.Remove(path)) }
 
 // tableOf returns the table of what Badger would keep of a memtable's log, nil if
-// that is nothing.
-func tableOf(path string) ([]byte, error) {
+// that is nothing, and where that ends in the log. The error Is queue.ErrCorrupt
+// when the device has lost a part of the log.
+func tableOf(path string) (data []byte, end int64, err error) {
 	type keyValue struct {
 		key   []byte // with the version
 		value y.ValueStruct
 	}
 	var kept, open []keyValue
-	_, err := scanLog(path, func(e *rawEntry) error {
+	l, err := scanLog(path, func(e *rawEntry) error {
 		if e.meta&metaEndTxn == 0 {
 			open = append(open, keyValue{
 				key: y.KeyWithTs(e.key, e.version), value: y.ValueStruct{Meta: e.meta, Value: bytes.Clone(e.value)},
@@ -141,8 +137,11 @@ func tableOf(path string) ([]byte, error) {
 		}
 		return nil
 	}, func() { kept, open = append(kept, open...), nil })
+	if err == nil && l.lost > 0 {
+		err = corrupt(nil, "the device has lost parts of %s", path)
+	}
 	if err != nil || len(kept) == 0 {
-		return nil, err
+		return nil, l.end, err
 	}
 	slices.SortStableFunc(kept, func(a, b keyValue) int { return y.CompareKeys(a.key, b.key) })
 	o := badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil)
@@ -164,7 +163,7 @@ func tableOf(path string) ([]byte, error) {
 		}
 		b.Add(kept[i].key, *v, pointed)
 	}
-	return b.Finish(), nil
+	return b.Finish(), l.end, nil
 }
 
 // nameTable adds a table to a MANIFEST; it is on flash on return.
@@ -219,6 +218,9 @@ func settle(dir string) error {
 		return nil
 	}
 	l, err := scanLog(last, func(*rawEntry) error { return nil }, func() {})
+	if err == nil && l.lost > 0 {
+		err = corrupt(nil, "the device has lost parts of %s", last)
+	}
 	if err != nil {
 		return err
 	}
@@ -240,16 +242,17 @@ func hasLog(dir string) bool {
 // settleLog turns one memtable's log into a table.
 func settleLog(path string) error {
 	dir := filepath.Dir(path)
-	f, err := os.Open(path)
+	data, _, err := tableOf(path)
 	if err != nil {
-		return unavailable(err, "cannot open %s", path)
+		return err
 	}
-	var st unix.Stat_t
-	err = errors.Join(unix.Fstat(int(f.Fd()), &st), f.Close())
-	if err != nil {
-		return unavailable(err, "cannot look at %s", path)
+	if data == nil {
+		if err := removeLog(path); err != nil {
+			return unavailable(err, "cannot remove %s", path)
+		}
+		return nil
 	}
-	need := tableSpace(min(st.Size, int64(st.Blocks)*512))
+	need := int64(len(data))
 	if err := makeSpace(dir, need+settleSpace, 0); err != nil {
 		return err
 	}
@@ -257,17 +260,9 @@ func settleLog(path string) error {
 	if err != nil {
 		return err
 	}
-	filled, err := n.fill(path)
-	switch {
-	case err != nil:
+	if err := n.fill(data); err != nil {
 		n.drop()
 		return err
-	case !filled:
-		n.drop()
-		if err := removeLog(path); err != nil {
-			return unavailable(err, "cannot remove %s", path)
-		}
-		return nil
 	}
 	return n.adopt(path)
 }
@@ -325,29 +320,55 @@ func (t *tail) shut(n *tableFile) error {
 	if t.isBlank() {
 		return t.close()
 	}
-	path, filled := t.memFile.Name(), false
-	err := t.settle()
-	switch {
-	case err != nil:
-		// What only the journal has stays there. A sync that failed is not tried again.
+	path := t.memFile.Name()
+	data, err := t.table()
+	if err != nil {
 		n.drop()
-		t.closeFiles()
-		t.charge(-t.charged)
-		return errors.Join(errStuck, err)
-	case n == nil:
+		return t.leave(err)
+	}
+	filled := false
+	if n == nil {
 		n, err = newTable(t.dir, 0) // For what it takes to be in Badger's way.
-	default:
-		filled, err = n.fill(path)
+	} else if err = n.fill(data); err == nil {
+		filled = true
 	}
 	if n == nil {
-		t.closeFiles() // Badger goes on until the end of the process.
-		return errors.Join(err, errStuck)
+		return t.leave(err)
+	}
+	if fault := t.settle(); fault != nil {
+		n.drop()
+		return t.leave(fault)
 	}
 	if fault := t.closeUnflushed(); fault != nil || !filled {
 		n.drop()
 		return errors.Join(err, fault)
 	}
 	return n.adopt(path)
+}
+
+// table returns the table of the memtable. All that was written is in it: after a
+// write that failed the log may lack something that Badger, and maybe the journal,
+// have.
+func (t *tail) table() ([]byte, error) {
+	if t.failed {
+		return nil, unavailable(nil, "the files of %s stay as they are, since writing them failed", t.dir)
+	}
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
+	data, end, err := tableOf(t.memFile.Name())
+	if err == nil && end != t.memEnd {
+		err = unavailable(nil, "the log of %s can be read up to %d, not up to %d", t.dir, end, t.memEnd)
+	}
+	return data, err
+}
+
+// leave leaves the database to the end of the process, and its files as after a
+// crash, with the journal. The error that it returns Is errStuck.
+func (t *tail) leave(why error) error {
+	t.closeFiles()
+	t.charge(-t.charged)
+	return errors.Join(errStuck, why)
 }
 
 // throwAway closes the database of a tail and removes its directory: what it holds

@@ -177,8 +177,12 @@ func TestTableInterrupted(t *testing.T) {
 	}
 	fill := func(t *testing.T, dir string) *tableFile {
 		n := begin(t, dir)
-		if filled, err := n.fill(log(dir)); !filled || err != nil {
-			t.Fatal(filled, err)
+		data, _, err := tableOf(log(dir))
+		if err == nil {
+			err = n.fill(data)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		return n
 	}
@@ -387,5 +391,42 @@ func TestCloseWithJournal(t *testing.T) {
 			noJournals(t, dir)
 			wantValues(t, dir, values)
 		}
+	}
+}
+
+// A write that failed may leave less in the log than Badger has in memory, and the
+// journal. Then nothing takes the place of either.
+func TestCloseAfterFailedWrite(t *testing.T) {
+	for name, damage := range map[string]func(w *tail) error{
+		"log has a hole": func(w *tail) error {
+			_, err := w.memFile.WriteAt(make([]byte, 64), w.memEnd-100)
+			return err
+		},
+		"partition has failed": func(w *tail) error {
+			w.failed = true
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "s")
+			w, _ := filledTail(t, dir)
+			n, err := w.newTable()
+			if err == nil {
+				err = damage(w)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.shut(n); !errors.Is(err, errStuck) || !hasLog(dir) {
+				t.Errorf("closing: %v, want errStuck; the log is there: %v", err, hasLog(dir))
+			}
+			if tables, err := filepath.Glob(filepath.Join(dir, "*.sst")); err != nil || len(tables) > 0 {
+				t.Errorf("tables %q, %v", tables, err)
+			}
+			w.log.handOver()
+			if err := w.database.close(); err != nil { // Not to leave its goroutines.
+				t.Log(err)
+			}
+		})
 	}
 }

@@ -400,6 +400,7 @@ func (m *Meta) Close() error {
 	}
 	var err error
 	if m.tail != nil {
+		m.tail.failed = m.err != nil // What is on flash is not known.
 		err = m.tail.finish()
 		m.tail = nil
 	}

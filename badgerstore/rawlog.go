@@ -58,6 +58,7 @@ type rawLog struct {
 	// beginning of a transaction that has no end.
 	end  int64
 	gaps []gap
+	lost int64 // bytes that the device did not give, which look like zeros
 }
 
 // isShort reports whether the file ends in the middle of an entry.
@@ -80,7 +81,9 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 		return l, unavailable(err, "cannot look at %s", path)
 	}
 	l.size, l.end = info.Size(), logHeader
-	w := &window{f: &card{f: f}, size: l.size}
+	c := &card{f: f}
+	defer func() { l.lost = c.lost }()
+	w := &window{f: c, size: l.size}
 	if head := w.at(0, 8); head == nil || binary.BigEndian.Uint64(head) != 0 {
 		l.gaps = append(l.gaps, gap{0, min(logHeader, l.size)})
 	}

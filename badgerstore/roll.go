@@ -240,6 +240,7 @@ func (p *partition) sealOld(keep int, floor int64) {
 // again, unless the partition is closed; then its files stay as after a crash.
 func (p *partition) seal(s *segment, closing bool, floor int64) {
 	t := s.writer
+	t.failed = t.failed || p.err != nil // What is on flash is not known.
 	n, err := p.tableFor(t, floor)
 	if err != nil && !closing {
 		return
