@@ -19,7 +19,7 @@ import (
 // TestFailingStorage has one of two storages fail. Nothing more is acknowledged
 // on it, not even when the cause is gone, since what is on flash is unknown; the
 // other one goes on; and a new start finds all that was acknowledged, after a
-// SIGKILL as after a power cut.
+// SIGKILL or a SIGTERM as after a power cut.
 func TestFailingStorage(t *testing.T) {
 	syncs := []string{flashfs.CallFsync, flashfs.CallFdatasync}
 	for name, rule := range map[string]flashfs.Rule{
@@ -29,15 +29,13 @@ func TestFailingStorage(t *testing.T) {
 		"all fails":         {Calls: flashfs.Changes(), Error: syscall.EIO},
 		"mounted read-only": {Calls: flashfs.Changes(), Error: syscall.EROFS},
 	} {
-		for _, isCut := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, power cut %v", name, isCut), func(t *testing.T) {
-				failStorage(t, rule, isCut)
-			})
+		for _, end := range []string{"SIGKILL", "SIGTERM", "power cut"} {
+			t.Run(name+", "+end, func(t *testing.T) { failStorage(t, rule, end) })
 		}
 	}
 }
 
-func failStorage(t *testing.T, rule flashfs.Rule, isCut bool) {
+func failStorage(t *testing.T, rule flashfs.Rule, end string) {
 	c := newPowerCuts(t, flashfs.Journal)
 	a := twoStorages(t, c)
 	p := started(t, a)
@@ -56,6 +54,9 @@ func failStorage(t *testing.T, rule flashfs.Rule, isCut bool) {
 	}
 	rule.Under = "/two/bad"
 	must(t, c.Device.SetRules(&rule))
+	if end == "SIGTERM" { // A lease is written without a sync, and may be answered.
+		_, _ = p.Client.Lease(t.Context(), bad, client.LeaseOptions{BatchSize: 1})
+	}
 	if err := produce(bad); !errors.Is(err, client.ErrTryAgain) {
 		t.Errorf("produce to the storage that fails: %v, want ErrTryAgain", err)
 	}
@@ -68,9 +69,15 @@ func failStorage(t *testing.T, rule flashfs.Rule, isCut bool) {
 		must(t, produce(good))
 	}
 	wantUnhealthy(t, p)
-	if isCut {
+	switch end {
+	case "power cut":
 		must(t, c.CutAll(p))
-	} else {
+	case "SIGTERM":
+		must(t, p.Signal(syscall.SIGTERM))
+		if _, err := p.Wait(waitTimeout); err != nil {
+			t.Error(err)
+		}
+	default:
 		p.Kill()
 	}
 	p = started(t, a)

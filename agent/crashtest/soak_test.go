@@ -77,6 +77,8 @@ func TestSoak(t *testing.T) {
 		image := filepath.Join(s.scraps, "image")
 		t.Logf("after %s: %v", time.Since(begin).Round(time.Second), s)
 		t.Logf("what the device held at the last cut is in %s: %v", image, s.Device.Dump(image))
+		now := filepath.Join(s.scraps, "now")
+		t.Logf("what the kernel shows of it now is in %s: %v", now, os.CopyFS(now, os.DirFS(s.Agent.Dir)))
 		return
 	}
 	must(t, s.Drain(t.Context()))
