@@ -40,6 +40,8 @@ type tableFile struct {
 	f   *os.File
 	dir string
 	id  uint64
+	// building takes a token while it is built; nil is no bound.
+	building chan struct{}
 }
 
 // newTable makes a file for the next table of the database in dir and reserves
@@ -321,17 +323,7 @@ func (t *tail) shut(n *tableFile) error {
 		return t.close()
 	}
 	path := t.memFile.Name()
-	data, err := t.table()
-	if err != nil {
-		n.drop()
-		return t.leave(err)
-	}
-	filled := false
-	if n == nil {
-		n, err = newTable(t.dir, 0) // For what it takes to be in Badger's way.
-	} else if err = n.fill(data); err == nil {
-		filled = true
-	}
+	n, filled, err := t.fillTable(n)
 	if n == nil {
 		return t.leave(err)
 	}
@@ -344,6 +336,27 @@ func (t *tail) shut(n *tableFile) error {
 		return errors.Join(err, fault)
 	}
 	return n.adopt(path)
+}
+
+// fillTable makes the table n of the memtable, when its turn has come, and reports
+// whether it is one then. Without n it makes what only has to be in Badger's way.
+// When there is nothing that could be, the table is nil.
+func (t *tail) fillTable(n *tableFile) (made *tableFile, filled bool, err error) {
+	if n != nil && n.building != nil {
+		n.building <- struct{}{}
+		defer func() { <-n.building }()
+	}
+	data, err := t.table()
+	if err != nil {
+		n.drop()
+		return nil, false, err
+	}
+	if n == nil {
+		n, err = newTable(t.dir, 0)
+		return n, false, err
+	}
+	err = n.fill(data)
+	return n, err == nil, err
 }
 
 // table returns the table of the memtable. All that was written is in it: after a

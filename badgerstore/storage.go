@@ -31,11 +31,11 @@ type Storage struct {
 	plenty    atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
 	started   time.Time
 
-	large   sync.Mutex    // held while a large commit is written
-	writing atomic.Int64  // bytes of memory of the segments that are open for writing
-	decoded atomic.Int64  // and of the blocks that partitions keep
-	buffers atomic.Int64  // and of what they keep to write the next commit with
-	closing chan struct{} // holds a token for each segment that is being closed
+	large    sync.Mutex    // held while a large commit is written
+	writing  atomic.Int64  // bytes of memory of the segments that are open for writing
+	decoded  atomic.Int64  // and of the blocks that partitions keep
+	buffers  atomic.Int64  // and of what they keep to write the next commit with
+	building chan struct{} // holds a token for each table that is being built
 }
 
 var (
@@ -72,7 +72,7 @@ func New(o Options) (*Storage, error) {
 		return nil, err
 	}
 	s := &Storage{options: o, compressor: c, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now(),
-		closing: make(chan struct{}, max(1, o.MemoryBudget/closeShare))}
+		building: make(chan struct{}, max(1, o.MemoryBudget/tableShare))}
 	if s.format, err = checkFormat(dir); err != nil {
 		_ = unlockDir(lock)
 		return nil, err
@@ -91,15 +91,16 @@ func New(o Options) (*Storage, error) {
 	return s, nil
 }
 
-// closeShare is how much of the memory budget there is for each segment that is
-// closed at a time: turning its memtable into a table takes Badger 4 MiB for a
-// moment, however small that is.
-const closeShare = 16 << 20
+// tableShare is how much of the memory budget there is for each table that is built
+// at a time: that takes Badger 4 MiB for a moment, however small the table is.
+const tableShare = 16 << 20
 
-// shutTail closes a segment that was written, when its turn has come.
+// shutTail closes a segment that was written. Its table is built when its turn has
+// come.
 func (s *Storage) shutTail(t *tail, n *tableFile) error {
-	s.closing <- struct{}{}
-	defer func() { <-s.closing }()
+	if n != nil {
+		n.building = s.building
+	}
 	return t.shut(n)
 }
 
