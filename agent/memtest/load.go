@@ -116,13 +116,15 @@ func (l *Load) Run(ctx context.Context) {
 			})
 		}
 	}
+	// Those with large items first: there are more queues than can be open at a time,
+	// and each waits for its turn.
+	start(l.Readers, l.readSlowly)
+	start(l.Fetchers, l.fetchLarge)
+	start(l.Large, l.produceLarge)
+	start(l.Senders, l.sendSlowly)
 	start(l.Queues, l.produce)
 	start(l.Queues, l.consume)
-	start(l.Large, l.produceLarge)
-	start(l.Fetchers, l.fetchLarge)
 	start(l.Waiting, l.wait)
-	start(l.Senders, l.sendSlowly)
-	start(l.Readers, l.readSlowly)
 	start(l.Silent, l.stayConnected)
 	wg.Wait()
 }
