@@ -61,8 +61,8 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 func (u *Uplink) Device() string { return u.cfg.Load().Hub.Device }
 
 // Reload replaces the settings, and connects anew. What says which events these are stays as it is: Hub.Device, Stream
-// and Prefix, and with them StateFile, EpochFile, Sink and Timing. The error is ErrConfig; then nothing changes. It
-// is safe for use by any goroutine.
+// and Prefix, and with them StateFile, EpochFile, Sink and Timing. The error is ErrConfig; then nothing changes. One
+// goroutine at a time may call it, before Run or beside it.
 func (u *Uplink) Reload(cfg Config) error {
 	old := u.cfg.Load()
 	cfg.Hub.Device, cfg.Stream, cfg.Prefix = old.Hub.Device, old.Stream, old.Prefix
