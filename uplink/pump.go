@@ -33,6 +33,7 @@ type pump struct {
 	hold           time.Time // nothing is sent before, whatever the partition
 	room           time.Time // nothing is sent before, since the device has better things to do
 	came           uint64    // events that have come since some were sent
+	rendered       time.Time // when those that were sent last had been rendered
 	unknown        int       // errors without an answer in a row
 
 	alone bool // the stream is known to have one replica, so that windows can be used
@@ -272,7 +273,7 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 	}
 	events = p.whole(g, &st, events)
 	err = p.send(ctx, c, g, events)
-	p.makeRoom(&st, len(events), c.Sent(), begin)
+	p.makeRoom(&st, len(events), begin)
 	return true, at, err
 }
 
@@ -289,14 +290,17 @@ const (
 // makeRoom has the pump wait before it sends more if about as many events come as it sends: then the device is at
 // work, and completing an item must not take longer since the one before is being told of. It does not wait when
 // events have waited for long, or when they take much of their room; nor when somebody waits for them.
-func (p *pump) makeRoom(st *queue.OutboxState, events int, sent, begin time.Time) {
+//
+// What it does for a batch is reading, rendering and handing over. The last takes about as long as the others, but where
+// the network is slow, and then it is no work.
+func (p *pump) makeRoom(st *queue.OutboxState, events int, begin time.Time) {
 	came := p.came
 	p.came = 0
 	if 4*came < uint64(events) || st.Pressing || st.Full || st.OldestAge > roomAge || p.u.flushing() {
 		return
 	}
-	if work := sent.Sub(begin); work > 0 {
-		p.room = sent.Add(min(roomShare*work, roomMost))
+	if work := 2 * p.rendered.Sub(begin); work > 0 {
+		p.room = begin.Add(work + min(roomShare*work, roomMost))
 	}
 }
 

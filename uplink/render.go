@@ -107,6 +107,7 @@ func (p *pump) messages(g *progress, events []queue.Event, maxBytes int) ([]*mes
 		}
 		all = append(all, m)
 	}
+	p.rendered = p.now()
 	return all, nil
 }
 
@@ -130,6 +131,7 @@ func (p *pump) pack(g *progress, events []queue.Event) (*message, error) {
 		hub.ForStream(m, p.cfg.Stream)
 		size := hub.Size(m)
 		if n == 1 || p.maxMessage == 0 || size+messageMargin <= p.maxMessage {
+			p.rendered = p.now()
 			return &message{nats: m, events: events[:n], size: size}, nil
 		}
 		n = (n + 1) / 2

@@ -20,10 +20,10 @@ func TestMakeRoom(t *testing.T) {
 		state queue.OutboxState
 		flush bool
 		work  time.Duration
-		want  time.Duration // behind the end of the work
+		want  time.Duration // behind the beginning
 	}{
-		{name: "as many come as go", came: 500, sent: 500, work: work, want: 20 * work},
-		{name: "slow work", came: 500, sent: 500, work: time.Minute, want: time.Second},
+		{name: "as many come as go", came: 500, sent: 500, work: work, want: 42 * work},
+		{name: "slow work", came: 500, sent: 500, work: time.Minute, want: 2*time.Minute + time.Second},
 		{name: "a backlog, and few come", came: 100, sent: 500, work: work},
 		{name: "nothing comes", sent: 1, work: work},
 		{name: "events that are old", came: 500, sent: 500, work: work, state: queue.OutboxState{OldestAge: 2 * time.Minute}},
@@ -36,8 +36,8 @@ func TestMakeRoom(t *testing.T) {
 		if test.flush {
 			u.flushes = 1
 		}
-		p := &pump{u: u, came: test.came}
-		p.makeRoom(&test.state, test.sent, at, at.Add(-test.work))
+		p := &pump{u: u, came: test.came, rendered: at.Add(test.work)}
+		p.makeRoom(&test.state, test.sent, at)
 		want := time.Time{}
 		if test.want > 0 {
 			want = at.Add(test.want)

@@ -36,7 +36,6 @@ type Conn struct {
 	stops   []func() bool
 	reader  atomic.Pointer[Reader] // nil without one
 	in      atomic.Int64           // bytes that came in
-	sent    time.Time              // when the last Window or Batch was handed over, and its receipts were waited for
 }
 
 // ErrClosed says that the connection has ended; the reason is wrapped beside it.
@@ -103,9 +102,6 @@ func (c *Conn) ended() error {
 // Deaf reports whether receipts do not reach this connection, since its login may not subscribe to them. Every
 // publish then ends with ErrNoReply at once, and what became of it has to be read back.
 func (c *Conn) Deaf() bool { return c.deaf }
-
-// Sent is when all messages of the last Window or Batch had been handed to the network; its receipts came later.
-func (c *Conn) Sent() time.Time { return c.sent }
 
 // Probe asks the server for a sign of life.
 func (c *Conn) Probe(timeout time.Duration) error {

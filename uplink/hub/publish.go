@@ -151,7 +151,6 @@ const flushTimeout = 30 * time.Second
 
 // await collects the receipts with the numbers from first on.
 func (c *Conn) await(ctx context.Context, receipts []Receipt, first uint64, timeout time.Duration) {
-	c.sent = time.Now()
 	if c.deaf {
 		// What was published is before the flush, so the server has it when this returns.
 		err := fmt.Errorf("%w: the login may not subscribe to %s%s>", ErrNoReply, c.inbox, replyToken)
