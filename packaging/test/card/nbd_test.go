@@ -130,7 +130,9 @@ func TestPull(t *testing.T) {
 				t.Fatalf("it ended with %v, want %v", err, errPulled)
 			}
 			conn.Close()
-			<-answered
+			if err := <-answered; err == nil {
+				t.Error("the flush at which the power went was answered")
+			}
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
@@ -25,6 +26,7 @@ func (w *witness) use(ctx context.Context, first int64) error {
 	failed := make(chan error, producers+consumers)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var all sync.WaitGroup
 	forever := func(step func(context.Context, *rand.Rand) error, no int64) {
 		r := rand.New(rand.NewPCG(uint64(first), uint64(no)))
 		for {
@@ -35,16 +37,14 @@ func (w *witness) use(ctx context.Context, first int64) error {
 		}
 	}
 	for i := range int64(producers) {
-		go forever(w.produce, i)
+		all.Go(func() { forever(w.produce, i) })
 	}
 	for i := range int64(consumers) {
-		go forever(w.consume, producers+i)
+		all.Go(func() { forever(w.consume, producers+i) })
 	}
 	err := <-failed
-	stop()
-	for range producers + consumers - 1 {
-		<-failed // They fail of the context, at the latest.
-	}
+	stop() // The others fail of the context, at the latest.
+	all.Wait()
 	return err
 }
 
