@@ -193,7 +193,7 @@ power_on cgroup_disable=memory run.last
 until_said 600 audit
 same "the audit after cut $cut" "$(said audit)" 0
 until_said 300 watched
-stall 25
+stall 40
 until_said 300 again
 same "restarts by the watchdog, lines about it, the audit" "$(said again)" "1 1 0"
 passed "a commit that hangs for longer than the watchdog allows gets the agent restarted"
