@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // localTransport carries requests over local connections, one at a time on each, in the goroutine of the caller.
@@ -19,7 +21,7 @@ import (
 type localTransport struct {
 	dial func(ctx context.Context) (net.Conn, error)
 
-	polls pollGroup
+	polls poll.Group
 
 	mu   sync.Mutex
 	idle []*localConn // the one used last is at the end; at most idleConns
@@ -29,7 +31,7 @@ type localTransport struct {
 type localConn struct {
 	net.Conn
 	r     *bufio.Reader
-	next  *poller
+	next  *poll.Conn
 	head  []byte
 	since time.Time // idle
 }
@@ -127,7 +129,7 @@ func (t *localTransport) get(ctx context.Context) (*localConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &localConn{Conn: conn, r: bufio.NewReader(conn), next: newPoller(conn)}, nil
+	return &localConn{Conn: conn, r: bufio.NewReader(conn), next: poll.New(conn)}, nil
 }
 
 func (t *localTransport) pop() *localConn {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/head"
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // conn is a connection. It belongs to its goroutine (serve), but for busy and
@@ -22,6 +23,7 @@ type conn struct {
 	in       *limited
 	r        *bufio.Reader
 	deadline deadlines
+	next     *poll.Conn
 	watch    watch
 	out      []byte // of replies; at most keepOut is kept between them
 	busy     bool
@@ -37,11 +39,14 @@ const (
 	leftOver = 64 << 10
 	// refusalWait is how long a connection that was refused stays, at most.
 	refusalWait = 50 * time.Millisecond
+	// pollWait is how long a connection waits in the kernel for the next request of
+	// a client that makes one after the other.
+	pollWait = time.Millisecond
 )
 
 func newConn(s *Server, nc net.Conn) *conn {
 	in := &limited{r: nc}
-	c := &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
+	c := &conn{s: s, nc: nc, next: poll.New(nc), in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
 	c.watch.c = c
 	return c
 }
@@ -104,7 +109,11 @@ func (c *conn) await() bool {
 	if c.r.Buffered() > 0 {
 		return true
 	}
-	_ = c.deadline.setRead(after(c.s.IdleTimeout))
+	if c.answered && c.next.Wait(&c.s.polls, pollWait) {
+		_ = c.deadline.setRead(time.Time{})
+	} else {
+		_ = c.deadline.setRead(after(c.s.IdleTimeout))
+	}
 	_, err := c.r.Peek(1)
 	return err == nil
 }

@@ -14,6 +14,9 @@
 //	    │                                   ▼
 //	    └── keep-alive ◄── write the rest ◄── handler
 //
+// A client that is alone and makes one request after the other is waited for in
+// the kernel for a moment, see package poll.
+//
 // The handler sets the deadlines for the body and for the reply with
 // http.ResponseController. A reply with a Content-Length is written in one
 // piece, one without in chunks. A body that the handler has left over is read as

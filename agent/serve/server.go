@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // Server serves a handler on the connections of listeners. The fields are set
@@ -35,6 +37,7 @@ type Server struct {
 	// ErrorLog gets what goes wrong with clients; nil drops it.
 	ErrorLog *log.Logger
 
+	polls poll.Group
 	// draining: nothing is accepted, and every connection ends with its reply.
 	draining atomic.Bool
 

@@ -1,4 +1,4 @@
-package client
+package poll_test
 
 import (
 	"net"
@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // pair returns both ends of a connection.
@@ -26,55 +28,55 @@ func pair(t *testing.T) (a, b net.Conn) {
 	return a, b
 }
 
-func TestPollerWaits(t *testing.T) {
+func TestWait(t *testing.T) {
 	if runtime.GOMAXPROCS(0) < 2 {
 		t.Skip("with one thread nothing waits")
 	}
 	a, b := pair(t)
-	var g pollGroup
-	c := newPoller(a)
+	var g poll.Group
+	c := poll.New(a)
 	const long = 10 * time.Second
-	if c.wait(&g, long) {
+	if c.Wait(&g, long) {
 		t.Fatal("the first wait of a group is not for a connection that is alone")
 	}
-	if c.wait(&g, time.Millisecond) {
+	if c.Wait(&g, time.Millisecond) {
 		t.Fatal("there is nothing to read")
 	}
 	if _, err := b.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	for range pollSkips {
-		if c.wait(&g, long) {
+	for range 16 {
+		if c.Wait(&g, long) {
 			t.Fatal("it waited for nothing, and waits again too soon")
 		}
 	}
-	if !c.wait(&g, long) {
+	if !c.Wait(&g, long) {
 		t.Fatal("there is something to read")
 	}
-	other := newPoller(b)
-	if other.wait(&g, long) || c.wait(&g, long) {
+	other := poll.New(b)
+	if other.Wait(&g, long) || c.Wait(&g, long) {
 		t.Fatal("two that wait in turn are not alone")
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !c.wait(&g, long) {
+	if !c.Wait(&g, long) {
 		t.Fatal("the end of a connection can be read")
 	}
 }
 
 // A connection that has no descriptor, and one that is closed, do not wait.
-func TestPollerWaitsForNothing(t *testing.T) {
+func TestWaitForNothing(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
 	closed, _ := pair(t)
 	closed.Close()
 	for _, nc := range []net.Conn{a, closed} {
-		var g pollGroup
-		c := newPoller(nc)
+		var g poll.Group
+		c := poll.New(nc)
 		for range 3 {
-			if c.wait(&g, 10*time.Second) {
+			if c.Wait(&g, 10*time.Second) {
 				t.Errorf("%T can be read", nc)
 			}
 		}
