@@ -48,7 +48,9 @@ func withJournal(t *testing.T, p *partition, n int) (total int) {
 	for ; total <= journalAfter; total++ {
 		produceSmall(t, p, total, 1)
 	}
-	<-p.tail.writer.making.ready
+	if m := p.tail.writer.making; m != nil { // Else it is in use already.
+		<-m.ready
+	}
 	for ; p.tail.writer.behind.count < n; total++ {
 		if total > journalAfter+n+10 {
 			t.Fatalf("after %d commits the journal has %d", total, p.tail.writer.behind.count)
