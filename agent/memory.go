@@ -20,10 +20,12 @@ import (
 //	commits       2   commits of several requests while they are written
 //
 // They add up to the limit. Hardly ever are all of them used up; what that leaves is
-// for the runtime, garbage, page tables and fragmentation. A commit or a lease with
-// a single item of more than a megabyte takes several times its size for a moment;
-// those are written one at a time (package badgerstore), and garbage is collected
-// before each (package api).
+// for the runtime, garbage, page tables and fragmentation, and for what is larger
+// than its share. Of that there is one at a time: an item of megabytes in a lease
+// (package queue) and in a list (package api) until the client has it, the block of
+// one that is written, at most twice its size for a moment, and a table of 4 MiB that
+// is built when a segment is closed (package badgerstore). Garbage is collected
+// before each body of more than a megabyte (package api).
 type memoryShares struct {
 	limit int64
 	// heap is what the collector keeps the process within. It does not count what

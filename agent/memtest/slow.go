@@ -14,8 +14,11 @@ import (
 const (
 	// slowPart is how much a slow client sends or reads at a time.
 	slowPart = 32 << 10
-	// slowPause is how long it waits after that: a body of 5 MB takes 15 s.
+	// slowPause is how long it takes for that: a body of 5 MB takes 15 s.
 	slowPause = 100 * time.Millisecond
+	// slowBehind is how far it may be behind and catch up, when the machine is busy:
+	// the agent gives up on a client that takes twice as long.
+	slowBehind = 5 * time.Second
 )
 
 // slowConn reads and writes slowly. It belongs to one client.
@@ -23,13 +26,14 @@ type slowConn struct {
 	net.Conn
 	ctx         context.Context //nolint:containedctx // It is that of the client, whose connection this is.
 	read, write bool
+	next        time.Time // when the next part is due
 }
 
 func (s *slowConn) Read(p []byte) (int, error) {
 	if !s.read {
 		return s.Conn.Read(p)
 	}
-	if err := pause(s.ctx); err != nil {
+	if err := s.pause(); err != nil {
 		return 0, err
 	}
 	return s.Conn.Read(p[:min(len(p), slowPart)])
@@ -40,7 +44,7 @@ func (s *slowConn) Write(p []byte) (n int, err error) {
 		part := len(p)
 		if s.write {
 			part = min(part, slowPart)
-			if err := pause(s.ctx); err != nil {
+			if err := s.pause(); err != nil {
 				return n, err
 			}
 		}
@@ -54,11 +58,16 @@ func (s *slowConn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func pause(ctx context.Context) error {
+// pause waits until the next part is due.
+func (s *slowConn) pause() error {
+	s.next = s.next.Add(slowPause)
+	if least := time.Now().Add(-slowBehind); s.next.Before(least) {
+		s.next = least
+	}
 	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(slowPause):
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	case <-time.After(time.Until(s.next)):
 		return nil
 	}
 }
@@ -71,7 +80,7 @@ func (l *Load) slowClient(ctx context.Context, read, write bool) *client.Client 
 		if err != nil {
 			return nil, err
 		}
-		return &slowConn{Conn: c, ctx: ctx, read: read, write: write}, nil
+		return &slowConn{Conn: c, ctx: ctx, read: read, write: write, next: time.Now()}, nil
 	}}
 }
 
