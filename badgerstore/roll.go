@@ -157,6 +157,9 @@ func (p *partition) roll(need demand) error {
 			return p.fail(err)
 		}
 		p.adapt(p.tail.writer)
+		if p.tail.writer.journal != nil {
+			t.small = journalAfter // It will want one, too.
+		}
 	}
 	header := segmentHeader{
 		Queue: p.key.Queue, Partition: p.key.Partition, Tag: p.key.Tag,
