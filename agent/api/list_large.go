@@ -31,8 +31,7 @@ func (l *list) readPage(read func() ([]queue.Item, error)) ([]queue.Item, error)
 			}
 			return items, nil
 		}
-		items = nil // What was read must not be held while it waits.
-		select {
+		select { // What was read is garbage while it waits.
 		case l.c.h.largeLists <- struct{}{}:
 			l.hasTurn = true
 		case <-l.c.r.Context().Done():
