@@ -17,7 +17,7 @@ func RunOutbox(t *testing.T, open func(t testing.TB) Harness) {
 	for name, test := range map[string]func(b *outboxBench){
 		"Restarts": testRestarts, "DropOldest": testDropOldest, "Block": testBlock, "InFlight": testInFlight,
 		"MaxAge": testMaxAge, "Off": testOff, "DeletedQueue": testDeletedQueue, "Cleared": testCleared, "Fields": testEventFields,
-		"Retained": testRetained,
+		"Retained": testRetained, "Pressing": testPressing,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -310,6 +310,32 @@ func testBlock(b *outboxBench) {
 	}
 	b.delivered(s.Head)
 	b.must(b.complete(1, 10))
+}
+
+// testPressing: an outbox presses when its items have more than half of what it may
+// hold, and no more when they are delivered.
+func testPressing(b *outboxBench) {
+	b.start(queue.OutboxOptions{MaxBytes: 1 << 20})
+	for b.n*5000 < 400<<10 {
+		b.must(b.complete(4, 5000))
+	}
+	if s := b.state(); s.Pressing {
+		b.t.Errorf("%d items of 5 kB press: %+v", b.n, s)
+	}
+	for b.n*5000 < 700<<10 {
+		b.must(b.complete(4, 5000))
+	}
+	if s := b.state(); !s.Pressing || s.Dropped != 0 {
+		b.t.Errorf("%d items of 5 kB do not press: %+v", b.n, s)
+	}
+	b.restart()
+	if s := b.state(); !s.Pressing {
+		b.t.Errorf("after a restart: %+v", s)
+	}
+	b.delivered(b.state().Head)
+	if s := b.state(); s.Pressing {
+		b.t.Errorf("delivered events press: %+v", s)
+	}
 }
 
 // testMaxAge: events go when they are too old, by the time that the device ran.
