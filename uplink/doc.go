@@ -44,7 +44,7 @@
 // needed in one case only: there is nothing on the subject though events were delivered, and the login may not
 // ask whether the stream is another one. What is retained is then sent one by one, and the server drops what it knows.
 //
-// While about as many events come as go, items are being completed, and the pump makes room for that: it waits twenty
+// While about as many events come as go, items are being completed, and the pump makes room for that: it waits forty
 // times as long as it has worked (makeRoom), unless events are old, take much room, or somebody waits for them.
 //
 // How much goes out at once follows the link (sizer.go), and what the network may carry the budget (meter.go).

@@ -280,7 +280,7 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 // What makes room for completes.
 const (
 	// roomShare is how many times as long as it has worked the pump waits while items are being completed.
-	roomShare = 20
+	roomShare = 40
 	// roomMost is the longest that it waits for that, after one batch.
 	roomMost = time.Second
 	// roomAge is the age of the oldest event from which on it does not.

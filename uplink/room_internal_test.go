@@ -22,7 +22,7 @@ func TestMakeRoom(t *testing.T) {
 		work  time.Duration
 		want  time.Duration // behind the beginning
 	}{
-		{name: "as many come as go", came: 500, sent: 500, work: work, want: 42 * work},
+		{name: "as many come as go", came: 500, sent: 500, work: work, want: 82 * work},
 		{name: "slow work", came: 500, sent: 500, work: time.Minute, want: 2*time.Minute + time.Second},
 		{name: "a backlog, and few come", came: 100, sent: 500, work: work},
 		{name: "nothing comes", sent: 1, work: work},
