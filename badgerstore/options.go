@@ -187,7 +187,9 @@ func badgerOptions(dir string, z sizes, log badger.Logger) badger.Options {
 	o.CompactL0OnClose = false
 	o.NumGoroutines = 1
 	o.ValueThreshold = int64(z.threshold)
-	o.ValueLogFileSize = z.values
+	// By a multiple of minMemTable a log that is as Badger made it is told from one
+	// that was cut off (addLog), such as by damage.
+	o.ValueLogFileSize = (z.values + minMemTable - 1) / minMemTable * minMemTable
 	o.ValueLogMaxEntries = math.MaxUint32
 	o.Compression = options.None
 	o.BlockCacheSize = 0

@@ -3,6 +3,7 @@ package badgerstore
 // These tests look at how segments are made where space is short.
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -202,5 +203,41 @@ func TestReserveMove(t *testing.T) {
 	}
 	if _, err := p.Reserve(0, 0); err != nil {
 		t.Errorf("room for a record: %v", err)
+	}
+}
+
+// The process may end in the middle of a value, whatever the size of the logs, which
+// hangs on the file system and on commits. That is no damage.
+func TestTornValueOfAnySize(t *testing.T) {
+	for _, values := range []int64{1 << 20, 1<<20 + 12345, 5510848} {
+		dir := filepath.Join(t.TempDir(), "s")
+		w, err := createTail(dir, 1, sizes{mem: minMemTable, values: values, threshold: valueThreshold}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, value := headerKey(), bytes.Repeat([]byte("x"), 20000)
+		if err := w.write([]entry{{key: key, value: value}}); err != nil {
+			t.Fatal(err)
+		}
+		torn := appendRaw(nil, 0, blockKey(1), 9, value)
+		if _, err := w.valueFile.WriteAt(torn[:5000], w.valueEnd); err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.throwAway(); err != nil {
+			t.Fatal(err)
+		}
+		d, err := openSealed(copied, func(_, _ []byte) bool { return true }, true)
+		if err != nil {
+			t.Errorf("value log for %d bytes: %v", values, err)
+			continue
+		}
+		found, err := d.get(key, func([]byte) error { return nil })
+		if err = errors.Join(err, d.close()); err != nil || !found {
+			t.Errorf("value log for %d bytes: found %v, %v", values, found, err)
+		}
 	}
 }
