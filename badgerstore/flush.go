@@ -122,23 +122,49 @@ func (n *tableFile) adopt(path string) error {
 // it open.
 func removeLog(path string) error { return errors.Join(os.Truncate(path, 0), os.Remove(path)) }
 
+// valueEnd is where a value log ends.
+type valueEnd struct {
+	file uint32 // its number; 0 stands for no end
+	at   int64
+}
+
+// isBehind reports whether an entry of a memtable's log points to a value that is
+// not there.
+func (v valueEnd) isBehind(e *rawEntry) bool {
+	if e.meta&metaPointer == 0 || len(e.value) != pointerSize {
+		return false
+	}
+	// Badger's pointers lie there as in memory: file, length, offset.
+	file, size, at := binary.NativeEndian.Uint32(e.value), binary.NativeEndian.Uint32(e.value[4:]), binary.NativeEndian.Uint32(e.value[8:])
+	return v.file != 0 && file == v.file && int64(at)+int64(size) > v.at
+}
+
 // tableOf returns the table of what Badger would keep of a memtable's log, nil if
-// that is nothing, and where that ends in the log. The error Is queue.ErrCorrupt
-// when the device has lost a part of the log.
-func tableOf(path string) (data []byte, end int64, err error) {
+// that is nothing, and where that ends in the log: at the latest with the first
+// transaction of which a value is not there, since that and those behind it were
+// never acknowledged. The error Is queue.ErrCorrupt when the device has lost a part
+// of the log.
+func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
 	type keyValue struct {
 		key   []byte // with the version
 		value y.ValueStruct
 	}
 	var kept, open []keyValue
+	torn := false
 	l, err := scanLog(path, func(e *rawEntry) error {
+		torn = torn || values.isBehind(e)
 		if e.meta&metaEndTxn == 0 {
 			open = append(open, keyValue{
 				key: y.KeyWithTs(e.key, e.version), value: y.ValueStruct{Meta: e.meta, Value: bytes.Clone(e.value)},
 			})
 		}
 		return nil
-	}, func() { kept, open = append(kept, open...), nil })
+	}, func() {
+		if !torn {
+			kept = append(kept, open...)
+		}
+		open = nil
+	})
 	if err == nil && l.lost > 0 {
 		err = corrupt(nil, "the device has lost parts of %s", path)
 	}
@@ -194,87 +220,11 @@ func nameTable(path string, id uint64) error {
 	return f.Sync()
 }
 
-// settle turns the memtables of a database that was not closed into tables, so that
-// it can be opened for reading, and cuts off what lies behind the end of its last
-// value log. What its files hold was looked at before (examine).
-func settle(dir string) error {
-	names, err := listDir(dir)
-	if err != nil {
-		return unavailable(err, "cannot read the directory %s", dir)
-	}
-	slices.Sort(names)
-	last := ""
-	for _, name := range names {
-		path := filepath.Join(dir, name)
-		switch filepath.Ext(name) {
-		case ".mem":
-			err = settleLog(path)
-		case ".vlog":
-			last = path
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if last == "" {
-		return nil
-	}
-	l, err := scanLog(last, func(*rawEntry) error { return nil }, func() {})
-	if err == nil && l.lost > 0 {
-		err = corrupt(nil, "the device has lost parts of %s", last)
-	}
-	if err != nil {
-		return err
-	}
-	if l.end < l.size {
-		if err := truncateSynced(last, l.end); err != nil {
-			return unavailable(err, "cannot cut %s", last)
-		}
-	}
-	return nil
-}
-
 // hasLog reports whether a memtable's log is in the directory of a database, whose
 // table is not made.
 func hasLog(dir string) bool {
 	names, err := listDir(dir)
 	return err != nil || slices.ContainsFunc(names, func(name string) bool { return filepath.Ext(name) == ".mem" })
-}
-
-// settleLog turns one memtable's log into a table.
-func settleLog(path string) error {
-	dir := filepath.Dir(path)
-	data, _, err := tableOf(path)
-	if err != nil {
-		return err
-	}
-	if data == nil {
-		if err := removeLog(path); err != nil {
-			return unavailable(err, "cannot remove %s", path)
-		}
-		return nil
-	}
-	need := int64(len(data))
-	if err := makeSpace(dir, need+settleSpace, 0); err != nil {
-		return err
-	}
-	n, err := newTable(dir, need)
-	if err != nil {
-		return err
-	}
-	if err := n.fill(data); err != nil {
-		n.drop()
-		return err
-	}
-	return n.adopt(path)
-}
-
-func truncateSynced(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Truncate(size), f.Sync(), f.Close())
 }
 
 // isBlank reports whether nothing was written since the database was opened, so
@@ -369,7 +319,7 @@ func (t *tail) table() ([]byte, error) {
 	if err := t.flush(); err != nil {
 		return nil, err
 	}
-	data, end, err := tableOf(t.memFile.Name())
+	data, end, err := tableOf(t.memFile.Name(), valueEnd{})
 	if err == nil && end != t.memEnd {
 		err = unavailable(nil, "the log of %s can be read up to %d, not up to %d", t.dir, end, t.memEnd)
 	}

@@ -177,7 +177,7 @@ func TestTableInterrupted(t *testing.T) {
 	}
 	fill := func(t *testing.T, dir string) *tableFile {
 		n := begin(t, dir)
-		data, _, err := tableOf(log(dir))
+		data, _, err := tableOf(log(dir), valueEnd{})
 		if err == nil {
 			err = n.fill(data)
 		}

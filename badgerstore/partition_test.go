@@ -3,6 +3,7 @@ package badgerstore_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -318,7 +319,40 @@ func TestTornValue(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	// When the segment is not the newest any more, nothing tells the rest of that
+	// commit from damage, so that nothing of it may be left.
+	d.produce(jsonItems(0, 5))
+	wantSound(t, d)
 	d.drain()
+}
+
+// wantSound checks that a copy of the store is without faults, and that a back-up of
+// it lacks nothing.
+func wantSound(t *testing.T, d *driver) {
+	t.Helper()
+	dir := t.TempDir()
+	copyDir(t, d.o.Dir, dir)
+	_, err := badgerstore.Verify(dir, func(f badgerstore.Fault) { t.Errorf("%s: %s", f.Path, f.Reason) })
+	d.must(err)
+	s, err := badgerstore.New(badgerstore.Options{Dir: dir, Boot: "boot-1"})
+	d.must(err)
+	defer s.Close()
+	ps, err := s.OpenPartition(d.key)
+	d.must(err)
+	defer ps.Close()
+	b, err := ps.(queue.BackupStore).BeginBackup(nil)
+	d.must(err)
+	defer b.End()
+	for {
+		piece, err := b.Next(1 << 20)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		d.must(err)
+		if piece != nil && piece.Lost != "" {
+			t.Error(piece.Lost)
+		}
+	}
 }
 
 // Damage of what was on flash is an error that names the place.
