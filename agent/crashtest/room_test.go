@@ -126,7 +126,7 @@ func (r *room) fill(dir string, seed uint64, stop <-chan struct{}) {
 			f.Close()
 		}
 		var st syscall.Statfs_t
-		r.has(syscall.Statfs(dir, &st) == nil && int64(st.Bavail)*st.Bsize >= roomBytes)
+		r.has(syscall.Statfs(dir, &st) == nil && int64(st.Bavail)*int64(st.Bsize) >= roomBytes)
 		goesOn = wait(time.Duration(100+rnd.IntN(900)) * time.Millisecond)
 		os.Remove(path)
 		r.has(true)
