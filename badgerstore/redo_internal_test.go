@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/kapetan-io/querator-edge/queue"
+	"golang.org/x/sys/unix"
 )
 
 // produceSmall commits n items, one at a time, each on flash, as a service would.
@@ -345,6 +346,19 @@ func TestJournalDamage(t *testing.T) {
 		if len(got) < total-20 || len(reports) == 0 {
 			t.Errorf("%s: %d of %d items, reported %v", name, len(got), total, reports)
 		}
+	}
+}
+
+// One that finds no room is no failure: others took what was there a moment ago.
+func TestJournalNotMade(t *testing.T) {
+	_, p := openForTest(t, Options{Events: Events{Failed: func(dir string, err error) { t.Errorf("%s: %v", dir, err) }}})
+	produceSmall(t, p, 0, 1)
+	w := p.tail.writer
+	w.making = &madeJournal{ready: make(chan struct{}), err: unavailable(unix.ENOSPC, "cannot make it")}
+	close(w.making.ready)
+	produceSmall(t, p, 1, journalAfter)
+	if w.making != nil || w.journal != nil || w.wantsJournal() {
+		t.Error("a journal is tried again at once")
 	}
 }
 

@@ -246,6 +246,9 @@ func (t *tail) takeJournal() error {
 	}
 	if err != nil {
 		t.postponeJournal()
+		if isFull(err) {
+			return nil // It is a state like any other, and costs some speed.
+		}
 		return err
 	}
 	t.journal, t.unnoted = m.journal, true
