@@ -95,9 +95,8 @@ func TestBlockOfALargeItem(t *testing.T) {
 		"nothing": {make([]byte, len(text)), 2}, // Shrinks too much for a packed block.
 	} {
 		items := number([]queue.Item{{Payload: c.payload, SourceID: "s", Kind: "k", CreatedAt: time.Unix(1, 2).UTC()}}, 9, testAt)
-		var scratch packer
 		var value []byte
-		took := allocated(func() { value = appendBlock(nil, items, testAt, &scratch) })
+		took := allocated(func() { value = appendBlock(nil, items, testAt, &packer{}) })
 		if most := uint64(c.allowed*len(c.payload) + 1<<20); took > most {
 			t.Errorf("%s: %d bytes were allocated for an item of %d, at most %d are allowed", name, took, len(c.payload), most)
 		}

@@ -194,15 +194,20 @@ func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
 	return b.Finish(), l.end, nil
 }
 
-// nameTable adds a table to a MANIFEST; it is on flash on return.
+// nameTable adds a table to a MANIFEST; it is on flash on return. The file is
+// written anew, since what was written in place, and then could not be synced, may
+// be there in part after a power cut.
 func nameTable(path string, id uint64) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	// What was torn off behind the last change goes, as Badger does it.
 	_, end, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	data, _, err := readCard(path)
 	if err != nil {
 		return err
 	}
@@ -212,12 +217,13 @@ func nameTable(path string, id uint64) error {
 	if err != nil {
 		return err
 	}
-	text := binary.BigEndian.AppendUint32(nil, uint32(len(change)))
-	text = binary.BigEndian.AppendUint32(text, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
-	if _, err := f.WriteAt(append(text, change...), end); err != nil {
-		return errors.Join(err, f.Truncate(end))
+	data = binary.BigEndian.AppendUint32(data[:end], uint32(len(change)))
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
+	temp := path + manifestTemp
+	if err := writeSynced(temp, append(data, change...)); err != nil {
+		return errors.Join(err, os.Remove(temp))
 	}
-	return f.Sync()
+	return errors.Join(os.Rename(temp, path), syncDir(filepath.Dir(path)))
 }
 
 // hasLog reports whether a memtable's log is in the directory of a database, whose

@@ -132,11 +132,15 @@ func reseal(value []byte, change func(b []byte)) []byte {
 
 // allocated returns how many bytes run allocates.
 func allocated(run func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	run()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
+	least := uint64(math.MaxUint64)
+	for range 3 { // Others may allocate meanwhile, such as a database that is left to the end.
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		run()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
 }
 
 // fuzzSeal puts a right checksum at the end of what a fuzzer made up, so that

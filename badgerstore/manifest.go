@@ -93,6 +93,10 @@ func readManifest(path string) (map[uint64]bool, error) {
 	return named, nil
 }
 
+// manifestTemp ends the name of a MANIFEST that is being written anew, as Badger calls
+// it.
+const manifestTemp = "-REWRITE"
+
 // forgetTable takes the last change out of a MANIFEST, when it is the one that
 // names a table. The file is a header of 8 bytes and changes: each its length and
 // CRC-32C, 4 bytes big endian, then itself.
@@ -110,7 +114,7 @@ func forgetTable(path string, table uint64, named map[uint64]bool) error {
 	if last == 0 {
 		return corrupt(nil, "%s has no changes", path)
 	}
-	temp := path + "-REWRITE" // As Badger calls it.
+	temp := path + manifestTemp
 	if err := writeSynced(temp, data[:last]); err != nil {
 		return err
 	}
