@@ -69,6 +69,8 @@ func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (t
 		Error   *APIError `json:"error"`
 	}
 	if err := r.request(ctx, c.createSubject(c.Name), body, timeout, &info); err != nil {
+		// It may be there all the same, or come yet.
+		_ = r.c.nc.Publish(c.deleteSubject(c.Name), nil)
 		return nil, 0, err
 	}
 	if info.Error != nil {
