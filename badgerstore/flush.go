@@ -219,11 +219,32 @@ func nameTable(path string, id uint64) error {
 	}
 	data = binary.BigEndian.AppendUint32(data[:end], uint32(len(change)))
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
+	data = append(data, change...)
 	temp := path + manifestTemp
-	if err := writeSynced(temp, append(data, change...)); err != nil {
+	err = writeSynced(temp, data)
+	switch {
+	case isFull(err):
+		// In place it takes no room.
+		_ = os.Remove(temp)
+		return writeInPlace(path, data[end:], end)
+	case err != nil:
 		return errors.Join(err, os.Remove(temp))
 	}
 	return errors.Join(os.Rename(temp, path), syncDir(filepath.Dir(path)))
+}
+
+// writeInPlace writes to a file at off; it is on flash on return.
+func writeInPlace(path string, data []byte, off int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(data, off); err != nil {
+		err = errors.Join(err, f.Truncate(off))
+	} else {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // hasLog reports whether a memtable's log is in the directory of a database, whose
