@@ -178,7 +178,7 @@ func (seg *backupSegment) begin() {
 
 // read appends entries of the segment until there are enough, and reports
 // whether these were the last.
-func (b *backup) read(d *database, seg *backupSegment, maxBytes int) (done bool, err error) {
+func (b *backup) read(d view, seg *backupSegment, maxBytes int) (done bool, err error) {
 	if seg.letter == letterHeader {
 		for _, key := range [][]byte{headerKey(), checkpointKey()} {
 			_, err := d.get(key, func(value []byte) error { return b.add(key, value) })
@@ -208,7 +208,7 @@ func (b *backup) read(d *database, seg *backupSegment, maxBytes int) (done bool,
 
 // run appends numbered entries up to end, until there are enough: then it
 // reports true.
-func (b *backup) run(d *database, seg *backupSegment, end uint64, maxBytes int) (full bool, err error) {
+func (b *backup) run(d view, seg *backupSegment, end uint64, maxBytes int) (full bool, err error) {
 	if seg.at >= end {
 		return false, nil
 	}
@@ -227,11 +227,11 @@ func (b *backup) run(d *database, seg *backupSegment, end uint64, maxBytes int) 
 }
 
 // note takes note of a value that cannot be read, and returns any other error.
-func (b *backup) note(d *database, err error) error {
+func (b *backup) note(d view, err error) error {
 	if !isCorrupt(err) {
 		return err
 	}
-	b.piece.Lost = fmt.Sprintf("a part of %s cannot be read: %v", d.dir, err)
+	b.piece.Lost = fmt.Sprintf("a part of %s cannot be read: %v", d.where(), err)
 	return nil
 }
 

@@ -208,10 +208,8 @@ func saysInputError(err error) bool {
 }
 
 // guard calls fn, which reads mapped files. A page that the device does not give
-// is a fault, which by itself would end the process; it becomes errFault. Badger
-// may hold locks then that are never released, so the database is not closed any
-// more.
-func (d *database) guard(fn func() error) (err error) {
+// is a fault, which by itself would end the process; it becomes errFault.
+func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		r := recover()
@@ -222,15 +220,22 @@ func (d *database) guard(fn func() error) (err error) {
 		if !ok {
 			panic(r)
 		}
-		d.faulted.Store(true)
 		err = fmt.Errorf("%w: address %#x", errFault, fault.Addr())
 	}()
 	return fn()
 }
 
+// guard is guard for what Badger reads. It may hold locks after a fault that are never
+// released, so the database is not closed any more.
+func (d *database) guard(fn func() error) error {
+	err := guard(fn)
+	if errors.Is(err, errFault) {
+		d.faulted.Store(true)
+	}
+	return err
+}
+
 // reading is guard for what can be done again, until it succeeds or is lost.
-// Of a database that is written nothing is taken for lost, since it may not be on
-// flash yet.
 func (d *database) reading(fn func() error) (err error) {
 	pauses := len(readPauses)
 	if d.lost.Load() {
@@ -240,11 +245,8 @@ func (d *database) reading(fn func() error) (err error) {
 		err = d.guard(fn)
 		return !errors.Is(err, errFault)
 	})
-	switch {
-	case ok:
+	if ok {
 		return err
-	case !d.readOnly:
-		return unavailable(err, "cannot read %s", d.dir)
 	}
 	d.lost.Store(true)
 	return corrupt(err, "the device has lost a part of %s", d.dir)

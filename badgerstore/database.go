@@ -11,44 +11,32 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// closeGrace is how long closing a database may go on after Badger has logged
-// an error: it tries a failing flush again for ever.
-const closeGrace = 2 * time.Second
-
-// database is one open Badger database. Reading is safe for use by any
-// goroutine, writing by one at a time.
+// database is one Badger database, open for reading. It is safe for use by any
+// goroutine.
 //
-// Badger is opened for versions that its user gives out ("managed"). We have one
-// writer for a database, so we need none of what it does otherwise to order
-// writers and readers: four notes to two goroutines for each transaction, whose
-// waking is a third of what a transaction costs. The files are the same.
+// Badger is opened for versions that its user gives out ("managed"), as the logs of
+// segments have them (tail_write.go).
 type database struct {
-	db       *badger.DB
-	log      *logger
-	dir      string
-	version  uint64 // of the last transaction; of the writer
-	readOnly bool
-	faulted  atomic.Bool // see guard
-	lost     atomic.Bool // the device has lost a part of it
+	db      *badger.DB
+	log     *logger
+	dir     string
+	faulted atomic.Bool // see guard
+	lost    atomic.Bool // the device has lost a part of it
 }
 
-// openDatabase opens the database in dir, or creates it when dir is empty.
-// Callers have looked into dir with inspect before.
-func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
-	// Badger maps new files before they have blocks. When somebody else has taken
-	// the last ones meanwhile, writing there is a fault, which by itself would end
-	// the process.
+// openDatabase opens the database in dir for reading. Callers have looked into dir
+// with inspect before, or have made what is there.
+func openDatabase(dir string) (d *database, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		r := recover()
 		if fault, ok := r.(interface{ Addr() uintptr }); ok {
-			d, err = nil, faultOf(dir, readOnly, fault.Addr())
+			d, err = nil, failedOpen(dir, fmt.Errorf("%w: address %#x", errFault, fault.Addr()))
 			return
 		}
 		// Badger asserts on what it finds in damaged files.
@@ -62,9 +50,7 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 		return nil, unavailable(err, "cannot read the directory %s", dir)
 	}
 	log := newLogger(dir)
-	o := badgerOptions(dir, z, log)
-	o.ReadOnly = readOnly
-	db, err := badger.OpenManaged(o)
+	db, err := badger.OpenManaged(badgerOptions(dir, log))
 	switch {
 	case err == nil:
 	case errors.Is(err, badger.ErrTruncateNeeded):
@@ -78,7 +64,7 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 	default:
 		return nil, corrupt(err, "the database %s cannot be opened", dir)
 	}
-	d = &database{db: db, log: log, dir: dir, version: db.MaxVersion(), readOnly: readOnly}
+	d = &database{db: db, log: log, dir: dir}
 	if err := log.check(); err != nil {
 		// Such as a table that Badger found damaged and left out.
 		_ = d.close()
@@ -88,16 +74,6 @@ func openDatabase(dir string, z sizes, readOnly bool) (d *database, err error) {
 		return nil, corrupt(err, "the database %s is damaged", dir)
 	}
 	return d, nil
-}
-
-// faultOf is the error for a fault in a mapped file of a database that was being
-// opened: what is new has no blocks when the disk is full, or the device failed.
-func faultOf(dir string, readOnly bool, at uintptr) error {
-	cause := fmt.Errorf("%w: address %#x", errFault, at)
-	if free, err := freeSpace(dir); !readOnly && err == nil && free < createMargin {
-		return &queue.Error{Kind: queue.ErrFull, Err: cause, Msg: fmt.Sprintf("the disk is full: %s cannot be opened", dir)}
-	}
-	return failedOpen(dir, cause)
 }
 
 // isPassing reports whether err is about the machine and not about the files: with
@@ -115,52 +91,23 @@ func isErrno(err error, errnos ...syscall.Errno) bool {
 	})
 }
 
-// errStuck: Badger goes on in the directory although its database was closed.
-var errStuck = errors.New("closing does not end")
-
-// close closes the database. It returns an error instead of waiting for ever
-// when Badger cannot flush; the database's goroutines are then left to the end
-// of the process, and its files are as after a crash, which is a normal state.
-// The error Is errStuck then: they may still write.
+// close closes the database. One whose mapped files had a fault stays open, since
+// Badger may hold locks for ever.
 func (d *database) close() error {
 	if d.faulted.Load() {
-		return unavailable(errStuck, "a file of %s could not be read", d.dir)
+		return unavailable(errFault, "a file of %s could not be read", d.dir)
 	}
-	done := make(chan error, 1)
-	go func() { done <- d.db.Close() }()
-	select {
-	case err := <-done:
-		return errors.Join(err, d.log.check())
-	case <-d.log.failed:
-	}
-	grace := time.NewTimer(closeGrace)
-	defer grace.Stop()
-	select {
-	case err := <-done:
-		return errors.Join(err, d.log.check())
-	case <-grace.C:
-		return errors.Join(errStuck, d.log.check())
-	}
+	return errors.Join(d.db.Close(), d.log.check())
 }
 
 // readTxn begins a transaction that sees what was written before. The caller ends
 // it with Discard.
 func (d *database) readTxn() *badger.Txn { return d.db.NewTransactionAt(math.MaxUint64, false) }
 
-// writeTxn begins a transaction of the writer. The caller ends it with Discard.
-func (d *database) writeTxn() *badger.Txn { return d.db.NewTransactionAt(math.MaxUint64, true) }
+// where is view.where.
+func (d *database) where() string { return d.dir }
 
-// commit writes a transaction.
-func (d *database) commit(txn *badger.Txn) error {
-	d.version++
-	if err := txn.CommitAt(d.version, nil); err != nil {
-		return unavailable(err, "cannot write to %s", d.dir)
-	}
-	return nil
-}
-
-// get calls fn with the value of key, which is valid during the call only, and
-// reports whether there is one. A value that Badger cannot read is damage.
+// get is view.get. A value that Badger cannot read is damage.
 func (d *database) get(key []byte, fn func(value []byte) error) (found bool, err error) {
 	txn := d.readTxn()
 	defer txn.Discard()
@@ -195,9 +142,8 @@ func (d *database) value(item *badger.Item, fn func(value []byte) error) error {
 	return inner
 }
 
-// each calls fn with every key that begins with that letter, in order, and a function that reads
-// its value, until fn returns false or an error.
-func (d *database) each(letter byte, from uint64, fn func(n uint64, read func(func([]byte) error) error) (bool, error)) error {
+// each is view.each.
+func (d *database) each(letter byte, from uint64, fn eachFunc) error {
 	err := d.guard(func() error { return d.walk(letter, from, fn) })
 	if errors.Is(err, errFault) {
 		return unavailable(err, "cannot read %s", d.dir) // The next time it may be there, or be found to be lost.
@@ -205,7 +151,7 @@ func (d *database) each(letter byte, from uint64, fn func(n uint64, read func(fu
 	return err
 }
 
-func (d *database) walk(letter byte, from uint64, fn func(n uint64, read func(func([]byte) error) error) (bool, error)) error {
+func (d *database) walk(letter byte, from uint64, fn eachFunc) error {
 	txn := d.readTxn()
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{letter}})
@@ -224,8 +170,7 @@ func (d *database) walk(letter byte, from uint64, fn func(n uint64, read func(fu
 	return nil
 }
 
-// blockBefore returns the first sequence number of the last block that begins
-// at or before seq.
+// blockBefore is view.blockBefore.
 func (d *database) blockBefore(seq uint64) (first uint64, found bool) {
 	txn := d.readTxn()
 	defer txn.Discard()
@@ -240,8 +185,7 @@ func (d *database) blockBefore(seq uint64) (first uint64, found bool) {
 	return first, found
 }
 
-// blockAfter returns the first sequence number of the first block that begins
-// behind seq.
+// blockAfter is view.blockAfter.
 func (d *database) blockAfter(seq uint64) (first uint64, found bool) {
 	txn := d.readTxn()
 	defer txn.Discard()
@@ -314,9 +258,6 @@ func inspect(dir string) (contents, error) {
 	}
 	return c, nil
 }
-
-// leastSizes are for a database that is not written.
-func leastSizes(mem int64) sizes { return sizes{mem: mem, values: 1 << 20, threshold: valueThreshold} }
 
 // settleSpace is what opening and closing a database takes beside its memtable.
 const settleSpace = 256 << 10

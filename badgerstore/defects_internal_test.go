@@ -35,6 +35,7 @@ package badgerstore
 //	directory cannot be listed
 
 import (
+	"bytes"
 	"errors"
 	"go/ast"
 	"go/parser"
@@ -103,12 +104,12 @@ func sealedWithValue(t *testing.T, size int) *database {
 	}
 	err = tl.write([]entry{{key: blockKey(1), value: make([]byte, size)}, {key: recordKey(0), value: []byte("small")}})
 	if err == nil {
-		err = errors.Join(tl.sync(), tl.close())
+		err = errors.Join(tl.sync(), tl.finish())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDatabase(dir, leastSizes(minMemTable), true)
+	d, err := openDatabase(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,32 +138,35 @@ func TestFaultInMappedFile(t *testing.T) {
 	if !found || got != "small" {
 		t.Errorf("the other value is %q, %v", got, err)
 	}
-	if err := d.close(); !errors.Is(err, errStuck) {
+	if err := d.close(); !errors.Is(err, errFault) {
 		t.Errorf("closing it: %v; Badger may hold locks for ever", err)
 	}
 }
 
-// A database that is written tells of a fault as what passes: its pages may be on
+// A segment that is written tells of a fault as what passes: its pages may be on
 // flash all the same, and a new start shows.
 func TestFaultInTail(t *testing.T) {
 	tl := newTestTail(t, testSizes())
-	fault := func() error {
-		panic(faultAt(7))
+	value := bytes.Repeat([]byte("value"), mappedValue)
+	if err := tl.write([]entry{{key: blockKey(1), value: value}}); err != nil {
+		t.Fatal(err)
 	}
-	err := tl.reading(fault)
-	if errors.Is(err, queue.ErrCorrupt) || !errors.Is(err, queue.ErrUnavailable) || !tl.faulted.Load() {
+	var got []byte
+	found, err := tl.get(blockKey(1), func(v []byte) error { got = bytes.Clone(v); return nil })
+	if !found || err != nil || !bytes.Equal(got, value) {
+		t.Fatalf("the value: found %v, %d bytes, %v", found, len(got), err)
+	}
+	// Behind the end of a file a mapping has no pages.
+	if err := os.Truncate(tl.valueFile.Name(), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err = tl.get(blockKey(1), func(v []byte) error { got = bytes.Clone(v); return nil })
+	if errors.Is(err, queue.ErrCorrupt) || !errors.Is(err, queue.ErrUnavailable) || !errors.Is(err, errFault) {
 		t.Errorf("a fault in the tail is %v", err)
 	}
-	tl.faulted.Store(false)
 }
 
-// faultAt is what the runtime panics with at a fault.
-type faultAt uintptr
-
-func (f faultAt) Error() string { return "fault" }
-func (f faultAt) Addr() uintptr { return uintptr(f) }
-
-// A segment that Badger cannot close, and may still write to, is not opened.
+// A segment of which is not known what became of it is not opened.
 func TestStuckClose(t *testing.T) {
 	r := newReaders(1)
 	s := &segment{dir: t.TempDir(), stuck: errStuck}

@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -20,16 +16,15 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"github.com/kapetan-io/querator-edge/queue"
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 )
 
-// When Badger closes a database, or opens one that was not closed, it turns the
-// memtable into a table, which it writes through the mapping of a new file without
-// blocks, in a goroutine of its own. Somebody else who fills the disk at that moment
-// makes that a SIGBUS, which ends the process, however much was free when it began.
-// So tables are made here instead, of the memtable's log, and written by calls that
-// return an error. Badger only reads them.
+// When a segment is written no more the log of its memtable becomes a table, which
+// Badger finds keys in without reading all of it. Badger itself would make one when it
+// opens the directory, and write it through the mapping of a new file without blocks,
+// in a goroutine of its own: somebody else who fills the disk at that moment makes
+// that a SIGBUS, which ends the process. So tables are made here, of the log, and
+// written by calls that return an error. Badger only reads them.
 //
 // The steps, each on flash before the next: the table; its name in the MANIFEST; the
 // log goes. What an interruption leaves is what one of Badger's own would leave, so
@@ -118,7 +113,7 @@ func (n *tableFile) adopt(path string) error {
 	return nil
 }
 
-// removeLog removes a memtable's log. Its blocks go at once, also while Badger has
+// removeLog removes a memtable's log. Its blocks go at once, also while a reader has
 // it open.
 func removeLog(path string) error { return errors.Join(os.Truncate(path, 0), os.Remove(path)) }
 
@@ -172,7 +167,7 @@ func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
 		return nil, l.end, err
 	}
 	slices.SortStableFunc(kept, func(a, b keyValue) int { return y.CompareKeys(a.key, b.key) })
-	o := badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil)
+	o := badgerOptions(filepath.Dir(path), nil)
 	var size int
 	for i := range kept {
 		size += len(kept[i].key) + len(kept[i].value.Value)
@@ -203,7 +198,7 @@ func nameTable(path string, id uint64) error {
 		return err
 	}
 	// What was torn off behind the last change goes, as Badger does it.
-	_, end, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil))
+	_, end, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), nil))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -254,20 +249,20 @@ func hasLog(dir string) bool {
 	return err != nil || slices.ContainsFunc(names, func(name string) bool { return filepath.Ext(name) == ".mem" })
 }
 
-// isBlank reports whether nothing was written since the database was opened, so
-// that closing it makes no table.
-func (t *tail) isBlank() bool { return t.memEnd == logHeader }
+// isBlank reports whether nothing was written to the logs, so that closing makes no
+// table.
+func (t *tail) isBlank() bool { return t.memEnd == logHeader && t.valueEnd == logHeader }
 
 // newTable makes room for the table of the memtable; nil if that is empty.
 func (t *tail) newTable() (*tableFile, error) {
 	if t.isBlank() {
 		return nil, nil
 	}
-	return newTable(t.dir, tableSpace(t.memUsed))
+	return newTable(t.dir, tableSpace(t.memUsed()))
 }
 
-// finish closes the database of a tail; its memtable becomes a table. Where there
-// is no room for that it is closed all the same, and its files stay as after a crash.
+// finish closes a tail; its memtable's log becomes a table. Where there is no room for
+// that it is closed all the same, and its files stay as after a crash.
 func (t *tail) finish() error {
 	n, err := t.newTable()
 	if errors.Is(err, queue.ErrFull) {
@@ -276,8 +271,8 @@ func (t *tail) finish() error {
 	return errors.Join(err, t.shut(n))
 }
 
-// renew goes on with the tail in new files. On an error nothing can be written to it
-// any more.
+// renew goes on with the tail in new files; what is in the old ones is not read any
+// more. On an error nothing can be written to it any more.
 func (t *tail) renew() error {
 	if err := t.sync(); err != nil {
 		return err
@@ -289,62 +284,48 @@ func (t *tail) renew() error {
 	if err != nil {
 		return err
 	}
-	return t.resume()
+	return t.resume(false)
 }
 
-// shut closes the database of a tail for good, or for a while: its memtable becomes
-// the table n. When n is nil or that fails, the files stay as after a crash, and are
-// settled when they are read.
+// shut closes a tail for good, or for a while: its memtable's log becomes the table n.
+// When n is nil or that fails, the files stay as after a crash, and are settled when
+// they are read. The error Is errStuck when they must not be looked at before the
+// process has ended.
 func (t *tail) shut(n *tableFile) error {
-	if t.isBlank() {
+	if n == nil || t.isBlank() {
+		n.drop()
 		return t.close()
 	}
-	path := t.memFile.Name()
-	n, filled, err := t.fillTable(n)
-	if n == nil {
+	data, err := t.table(n)
+	if err != nil {
+		n.drop()
 		return t.leave(err)
 	}
-	if fault := t.settle(); fault != nil {
+	path := t.memFile.Name()
+	if err := n.fill(data); err != nil {
 		n.drop()
-		return t.leave(fault)
+		return errors.Join(err, t.close())
 	}
-	if fault := t.closeUnflushed(); fault != nil || !filled {
+	if err := t.close(); err != nil {
 		n.drop()
-		return errors.Join(err, fault)
+		return err
 	}
 	return n.adopt(path)
 }
 
-// fillTable makes the table n of the memtable, when its turn has come, and reports
-// whether it is one then. Without n it makes what only has to be in Badger's way.
-// When there is nothing that could be, the table is nil.
-func (t *tail) fillTable(n *tableFile) (made *tableFile, filled bool, err error) {
-	if n != nil && n.building != nil {
-		n.building <- struct{}{}
-		defer func() { <-n.building }()
-	}
-	data, err := t.table()
-	if err != nil {
-		n.drop()
-		return nil, false, err
-	}
-	if n == nil {
-		n, err = newTable(t.dir, 0)
-		return n, false, err
-	}
-	err = n.fill(data)
-	return n, err == nil, err
-}
-
-// table returns the table of the memtable. All that was written is in it: after a
-// write that failed the log may lack something that Badger, and maybe the journal,
-// have.
-func (t *tail) table() ([]byte, error) {
+// table returns the table of the memtable's log, when its turn has come. All that was
+// written is in it: after a write that failed the log may lack something that the
+// journal has.
+func (t *tail) table(n *tableFile) ([]byte, error) {
 	if t.failed {
 		return nil, unavailable(nil, "the files of %s stay as they are, since writing them failed", t.dir)
 	}
 	if err := t.flush(); err != nil {
 		return nil, err
+	}
+	if n.building != nil {
+		n.building <- struct{}{}
+		defer func() { <-n.building }()
 	}
 	data, end, err := tableOf(t.memFile.Name(), valueEnd{})
 	if err == nil && end != t.memEnd {
@@ -353,31 +334,29 @@ func (t *tail) table() ([]byte, error) {
 	return data, err
 }
 
-// leave leaves the database to the end of the process, and its files as after a
-// crash, with the journal. The error that it returns Is errStuck.
+// errStuck: what became of a segment is not known before the process has ended.
+var errStuck = errors.New("it cannot be closed")
+
+// leave closes the files and leaves them as after a crash, with the journal. The error
+// that it returns Is errStuck.
 func (t *tail) leave(why error) error {
-	t.closeFiles()
-	t.charge(-t.charged)
+	t.letGo()
 	return errors.Join(errStuck, why)
 }
 
-// throwAway closes the database of a tail and removes its directory: what it holds
-// is not wanted. It needs no room on the device.
+// throwAway closes a tail and removes its directory: what it holds is not wanted. It
+// needs no room on the device.
 func (t *tail) throwAway() error {
 	gone, err := hideDir(t.dir)
-	if err != nil {
-		t.closeFiles() // Badger goes on until the end of the process.
-		return err
-	}
 	t.forgetJournal()
-	_ = t.closeUnflushed() // It finds no directory any more, and nothing is lost with it.
-	if t.memFile != nil {
-		_ = removeLog(filepath.Join(gone, filepath.Base(t.memFile.Name()))) // Badger has it open until the next collection.
+	t.letGo()
+	if err != nil {
+		return err
 	}
 	return os.RemoveAll(gone)
 }
 
-// forgetJournal lets go of the journal, and of what Badger has not got of it.
+// forgetJournal lets go of the journal, and of what only it has.
 func (t *tail) forgetJournal() {
 	if m := t.making; m != nil {
 		<-m.ready
@@ -386,57 +365,5 @@ func (t *tail) forgetJournal() {
 	if t.journal != nil {
 		_ = t.journal.f.Close() // It goes with the directory.
 	}
-	t.journal, t.behind = nil, behind{}
-}
-
-// closeUnflushed closes the database and leaves its memtable's log as it is. There
-// is something in the way of the table that Badger wants to make.
-func (t *tail) closeUnflushed() error {
-	maps, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(t.memFile.Fd())))
-	t.log.handOver()
-	err := t.close()
-	if !errors.Is(err, errStuck) {
-		// What Badger's flush has not got to closes nobody.
-		err = errors.Join(err, unmap(maps))
-	}
-	return err
-}
-
-// unmap ends the mapping of a file, which Badger has lost sight of. The name is the
-// kernel's.
-func unmap(name string) error {
-	f, err := os.Open("/proc/self/maps")
-	if err != nil || name == "" {
-		return nil // It stays until the end of the process: addresses, no memory.
-	}
-	defer f.Close()
-	text, err := io.ReadAll(f)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for line := range strings.Lines(string(text)) {
-		// 7f0000000000-7f0000040000 rw-s 00000000 08:01 1234      /path
-		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6)
-		if len(fields) < 6 || strings.TrimLeft(fields[5], " ") != name {
-			continue
-		}
-		from, end, _ := strings.Cut(fields[0], "-")
-		a, err1 := strconv.ParseUint(from, 16, strconv.IntSize)
-		b, err2 := strconv.ParseUint(end, 16, strconv.IntSize)
-		if err := errors.Join(err1, err2); err != nil {
-			return err
-		}
-		if err := munmap(uintptr(a), uintptr(b-a)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// munmap ends a mapping that is no memory of Go's.
-func munmap(at, size uintptr) error {
-	if _, _, errno := unix.Syscall(unix.SYS_MUNMAP, at, size, 0); errno != 0 {
-		return errno
-	}
-	return nil
+	t.journal = nil
 }

@@ -163,9 +163,8 @@ func appendTransaction(dst []byte, entries []entry) []byte {
 // size returns what the next record takes of the ring.
 func (j *journal) size() int { return (len(j.record) + j.block - 1) / j.block * j.block }
 
-// hasRoom reports whether the ring has room for the next record, and for one more,
-// which tail.flush may need.
-func (j *journal) hasRoom() bool { return j.at+int64(j.size())+maxJournaled+pageSize <= journalBytes }
+// hasRoom reports whether the ring has room for the next record.
+func (j *journal) hasRoom() bool { return j.at+int64(j.size()) <= journalBytes }
 
 // write writes the record, which is on flash on return, and begins the next one.
 // It returns how many bytes it has written. There is room for it.

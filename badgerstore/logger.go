@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -15,34 +14,16 @@ import (
 type logger struct {
 	dir string
 
-	mu     sync.Mutex
-	err    error
-	failed chan struct{} // closed with the first error
-	// handedOver: the memtable is not Badger's business any more.
-	handedOver bool
+	mu  sync.Mutex // guards err
+	err error
 }
 
-func newLogger(dir string) *logger { return &logger{dir: dir, failed: make(chan struct{})} }
-
-// flushFailure is how Badger's flush says that it could not make a table. It tries
-// again for ever.
-const flushFailure = "error flushing memtable"
-
-// handOver says that the flush is to fail, and then to end: the table of the
-// memtable is made by us.
-func (l *logger) handOver() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.handedOver = true
-}
+func newLogger(dir string) *logger { return &logger{dir: dir} }
 
 // Errorf keeps the first error.
 func (l *logger) Errorf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.handedOver && strings.HasPrefix(format, flushFailure) {
-		runtime.Goexit() // The goroutine of the flush has nothing else to do.
-	}
 	if l.err != nil {
 		return
 	}
@@ -51,7 +32,6 @@ func (l *logger) Errorf(format string, args ...any) {
 		Msg:  fmt.Sprintf("the database %s failed: %s", l.dir, strings.TrimSpace(fmt.Sprintf(format, args...))),
 		Hint: "look for errors of the disk in the kernel's log",
 	}
-	close(l.failed)
 }
 
 // Warningf drops the line: what Badger warns of is tuning.

@@ -79,7 +79,7 @@ func readManifest(path string) (map[uint64]bool, error) {
 	if _, _, err := readCard(path); err != nil {
 		return nil, unavailable(err, "cannot read %s", path)
 	}
-	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), leastSizes(minMemTable), nil))
+	m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(filepath.Dir(path), nil))
 	if saysInputError(err) {
 		return nil, failedOpen(filepath.Dir(path), err)
 	}

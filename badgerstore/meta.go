@@ -357,7 +357,7 @@ func (m *Meta) sizesFor(entries []entry) sizes {
 		mem += z.memCost(len(e.key), len(e.value)) + int64(endOfTxn)
 		z.values += 2 * logSize(len(e.key), len(e.value))
 	}
-	for z.mem*memLimit/100 < 2*mem {
+	for z.memLimit() < 2*mem {
 		z.mem *= 4
 	}
 	z.values = max(z.values, 2<<20)

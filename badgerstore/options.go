@@ -139,16 +139,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// TailMemory is the least memory of a partition that is open for writing: the
-// arena of its memtable, with what Badger adds for the greatest transaction, and
-// Badger's own structures and goroutines.
-const TailMemory = minMemTable + minMemTable*5/16 + openMemory
+// TailMemory is the least memory of a partition that is open for writing.
+const TailMemory = minMemTable/2 + tailMemory
 
-// openMemory is what an open database takes without a memtable, as measured.
-const openMemory = 160 << 10
+const (
+	// tailMemory is what a segment open for writing takes beside its index: what is
+	// pending, descriptors, and the structures of its partition.
+	tailMemory = 48 << 10
+	// openMemory is what an open database takes, as measured.
+	openMemory = 160 << 10
+)
 
-// memory returns what a segment open for writing takes of memory.
-func (z *sizes) memory() int64 { return z.mem + z.mem*5/16 + openMemory }
+// memory bounds what a segment open for writing takes of memory. An entry has at least
+// 38 bytes in the memtable's log, and indexMemory in the index.
+func (z *sizes) memory() int64 { return z.mem/2 + tailMemory }
 
 // fitSegments makes segments small on a small file system.
 func (o *Options) fitSegments(dir string) {
@@ -168,17 +172,16 @@ func (o *Options) maxMem() int64 {
 	return minMemTable
 }
 
-// badgerOptions returns the options of a segment's database. Nothing is ever
-// compacted or collected: the number of tables at which Badger would stall is
-// out of reach, since the memtable never rotates. BaseTableSize is four times the
-// memtable because a table builder that outgrows twice BaseTableSize destroys
-// its table where int has 32 bits.
-func badgerOptions(dir string, z sizes, log badger.Logger) badger.Options {
+// badgerOptions returns the options of a segment's database, which is only read.
+// Nothing is ever compacted or collected. A table builder that outgrows twice
+// BaseTableSize destroys its table where int has 32 bits; none is used.
+func badgerOptions(dir string, log badger.Logger) badger.Options {
 	o := badger.DefaultOptions(dir)
 	o.Logger = log
-	o.SyncWrites = false // We sync by ourselves, see tail.sync.
-	o.MemTableSize = z.mem
-	o.BaseTableSize = 4 * z.mem
+	o.ReadOnly = true
+	o.SyncWrites = false
+	o.MemTableSize = minMemTable
+	o.BaseTableSize = 4 * minMemTable
 	o.NumMemtables = 2
 	o.MaxLevels = 2
 	o.NumLevelZeroTables = 500
@@ -186,10 +189,8 @@ func badgerOptions(dir string, z sizes, log badger.Logger) badger.Options {
 	o.NumCompactors = 0
 	o.CompactL0OnClose = false
 	o.NumGoroutines = 1
-	o.ValueThreshold = int64(z.threshold)
-	// By a multiple of minMemTable a log that is as Badger made it is told from one
-	// that was cut off (addLog), such as by damage.
-	o.ValueLogFileSize = (z.values + minMemTable - 1) / minMemTable * minMemTable
+	o.ValueThreshold = valueThreshold
+	o.ValueLogFileSize = 1 << 20
 	o.ValueLogMaxEntries = math.MaxUint32
 	o.Compression = options.None
 	o.BlockCacheSize = 0

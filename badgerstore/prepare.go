@@ -82,7 +82,7 @@ func (p *partition) leanSizes(checkpoint int64) sizes {
 func (z *sizes) fit(need demand, checkpoint int64) {
 	need.blocks += 2 // Header and checkpoint.
 	mem := need.mem(z)
-	for z.mem*memLimit/100 < mem {
+	for z.memLimit() < mem {
 		z.mem *= 4
 	}
 	z.values = max(z.values, need.values+checkpoint+recordSlack)
@@ -159,7 +159,7 @@ func (p *partition) prepareNext() {
 	p.discardNext()
 	p.prepareAt = now + prepareAgain
 	z, floor := p.sizesFor(p.wantedMem(), demand{}, 0), p.storage.options.MinFree
-	if t := p.tail.writer; t.memUsed > t.memLimit()*7/10 && t.bytes < p.storage.options.SegmentBytes/2 {
+	if t := p.tail.writer; t.memUsed() > t.memLimit()*7/10 && t.bytes < p.storage.options.SegmentBytes/2 {
 		larger := z
 		larger.mem = min(z.mem*4, p.storage.options.maxMem())
 		if p.storage.hasRoom(larger.memory()) {
@@ -191,7 +191,7 @@ func (p *partition) prepareNext() {
 // isFilling reports whether the tail is 70 % full.
 func (p *partition) isFilling() bool {
 	t := p.tail.writer
-	return t.memUsed >= t.memLimit()*7/10 || t.bytes >= p.storage.options.SegmentBytes*7/10 || t.items >= maxSegmentItems*7/10
+	return t.memUsed() >= t.memLimit()*7/10 || t.bytes >= p.storage.options.SegmentBytes*7/10 || t.items >= maxSegmentItems*7/10
 }
 
 // discardNext gives up the segment that was prepared.

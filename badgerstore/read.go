@@ -161,26 +161,26 @@ func (p *partition) segment(span uint64) *segment {
 	return p.segments[i]
 }
 
-// open returns the segment's database for reading. The caller calls release
+// open returns what the segment is read through. The caller calls release
 // when it is done with it.
-func (p *partition) open(s *segment) (d *database, release func(), err error) {
+func (p *partition) open(s *segment) (d view, release func(), err error) {
 	if s.writer != nil {
-		return s.writer.database, func() {}, s.writer.flush()
+		return s.writer, func() {}, nil
 	}
-	d, err = p.acquire(s)
+	sealed, err := p.acquire(s)
 	if err != nil {
 		return nil, nil, err
 	}
 	if s.boot == "" {
 		s.boot = "unknown" // A damaged header: the items are older than this boot for all we know.
-		if h, err := readHeader(d); err == nil {
+		if h, err := readHeader(sealed); err == nil {
 			s.boot = h.Boot
 		} else if !isCorrupt(err) {
 			p.storage.readers.release(s)
 			return nil, nil, err
 		}
 	}
-	return d, func() { p.storage.readers.release(s) }, nil
+	return sealed, func() { p.storage.readers.release(s) }, nil
 }
 
 // FindSource looks for the item with a source id, in the newest segment first.

@@ -177,12 +177,17 @@ func appendRawTxn(dst []byte, version uint64, entries []entry) []byte {
 // appendRaw appends an entry as it stands in a log of Badger's.
 func appendRaw(dst []byte, meta byte, key []byte, version uint64, value []byte) []byte {
 	start := len(dst)
-	dst = append(dst, meta, 0)
-	dst = binary.AppendUvarint(dst, uint64(len(key)+versionSize))
-	dst = binary.AppendUvarint(dst, uint64(len(value)))
-	dst = append(dst, 0)
-	dst = append(dst, key...)
-	dst = binary.BigEndian.AppendUint64(dst, ^version)
+	dst = appendRawHead(dst, meta, key, version, len(value))
 	dst = append(dst, value...)
 	return binary.BigEndian.AppendUint32(dst, checksum(dst[start:]))
+}
+
+// appendRawHead appends what stands before the value of an entry.
+func appendRawHead(dst []byte, meta byte, key []byte, version uint64, size int) []byte {
+	dst = append(dst, meta, 0)
+	dst = binary.AppendUvarint(dst, uint64(len(key)+versionSize))
+	dst = binary.AppendUvarint(dst, uint64(size))
+	dst = append(dst, 0)
+	dst = append(dst, key...)
+	return binary.BigEndian.AppendUint64(dst, ^version)
 }

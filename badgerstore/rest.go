@@ -52,7 +52,7 @@ func (p *partition) isLarge() bool {
 		return false // It is looked at again the next time.
 	}
 	if s.writer != nil {
-		return s.writer.bytes+s.writer.memUsed > smallPartition
+		return s.writer.bytes+s.writer.memUsed() > smallPartition
 	}
 	return s.bytes > smallPartition
 }
@@ -69,12 +69,12 @@ func (p *partition) resume() error {
 		s.sources = nil
 	}
 	s.verified, s.barren = false, false
-	if t.log.check() != nil || hasLog(s.dir) {
+	if s.stuck != nil || hasLog(s.dir) {
 		return nil // Closing it failed; a new segment is the way on.
 	}
 	t.written, t.syncs = 0, 0
 	t.mem = p.wantedMem()
-	if err := t.resume(); err != nil {
+	if err := t.resume(true); err != nil {
 		return err
 	}
 	s.writer, p.tail = t, s

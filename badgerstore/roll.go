@@ -205,9 +205,9 @@ func (t *tail) begin(header *segmentHeader, checkpoint []byte) error {
 func (p *partition) adapt(t *tail) {
 	limit := t.memLimit()
 	switch {
-	case t.memUsed > limit*3/4 && t.bytes < p.storage.options.SegmentBytes/2:
+	case t.memUsed() > limit*3/4 && t.bytes < p.storage.options.SegmentBytes/2:
 		p.memSize = min(p.memSize*4, p.storage.options.maxMem())
-	case t.memUsed < limit/16:
+	case t.memUsed() < limit/16:
 		p.memSize = max(p.memSize/4, minMemTable)
 	}
 }
@@ -249,6 +249,7 @@ func (p *partition) seal(s *segment, closing bool, floor int64) {
 		return
 	}
 	p.takeCost(t)
+	used := t.memUsed()
 	s.writer, s.busy, s.before, s.filled = nil, make(chan struct{}), t.usedBytes(), t.filled()
 	busy := s.busy
 	p.background.Go(func() {
@@ -263,7 +264,7 @@ func (p *partition) seal(s *segment, closing bool, floor int64) {
 			s.stuck = err
 		}
 		p.reportUnlessFull(s, err)
-		p.written.Add(t.memUsed)
+		p.written.Add(used)
 		s.bytes = diskBytes(s.dir)
 	})
 }
@@ -279,7 +280,7 @@ func (p *partition) reportUnlessFull(s *segment, err error) {
 // tableFor makes room for the table of a tail's memtable where so many bytes stay
 // free then; nil if it is empty.
 func (p *partition) tableFor(t *tail, floor int64) (*tableFile, error) {
-	if err := needSpace(p.dir, tableSpace(t.memUsed)+settleSpace, floor); err != nil {
+	if err := needSpace(p.dir, tableSpace(t.memUsed())+settleSpace, floor); err != nil {
 		return nil, err
 	}
 	return t.newTable()
@@ -310,9 +311,6 @@ func (p *partition) Maintain(idle bool) error {
 	}
 	if idle {
 		p.background.Wait() // The memory is free only then.
-		if p.resting != nil {
-			p.resting.shed()
-		}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ type segment struct {
 	torn   bool   // it ended in something that cannot be read
 	aside  string // where it, or a copy of it, was set aside; empty if it was not
 	gone   bool   // nothing of it can be read; its directory was set aside
-	stuck  error  // why Badger may still write to it; set by the goroutine before busy is closed
+	stuck  error  // why it must not be looked at in this process; set by the goroutine before busy is closed
 
 	sources  *sourceFile // its index of source ids, once it was needed
 	verified bool        // the index was checked in this process
@@ -189,37 +189,37 @@ func openSealed(dir string, check valueCheck, mayEnd bool) (*database, error) {
 			return nil, err
 		}
 	}
-	return openDatabase(dir, leastSizes(minMemTable), true)
+	return openDatabase(dir)
 }
 
 // readHeader reads the segment's header. The error Is queue.ErrCorrupt when
 // there is none, or it is damaged.
-func readHeader(d *database) (h segmentHeader, err error) {
+func readHeader(d view) (h segmentHeader, err error) {
 	found, err := d.get(headerKey(), func(value []byte) error {
 		h, err = decodeHeader(value)
 		return err
 	})
 	if err == nil && !found {
-		err = corrupt(nil, "the segment %s has no header", d.dir)
+		err = corrupt(nil, "the segment %s has no header", d.where())
 	}
 	return h, err
 }
 
 // readCheckpoint reads the state that the segment began with.
-func readCheckpoint(d *database) (s *queue.State, err error) {
+func readCheckpoint(d view) (s *queue.State, err error) {
 	found, err := d.get(checkpointKey(), func(value []byte) error {
 		s, err = decodeCheckpoint(value)
 		return err
 	})
 	if err == nil && !found {
-		err = corrupt(nil, "the segment %s has no checkpoint", d.dir)
+		err = corrupt(nil, "the segment %s has no checkpoint", d.where())
 	}
 	return s, err
 }
 
 // readBlock returns the items of the block that begins with sequence number
 // first, and whether there is one.
-func readBlock(d *database, first uint64, tag queue.Tag, sameBoot bool) (items []queue.Item, found bool, err error) {
+func readBlock(d view, first uint64, tag queue.Tag, sameBoot bool) (items []queue.Item, found bool, err error) {
 	found, err = d.get(blockKey(first), func(value []byte) error {
 		h, err := readBlockHeader(value)
 		if err == nil && h.First != first {
@@ -237,11 +237,11 @@ func readBlock(d *database, first uint64, tag queue.Tag, sameBoot bool) (items [
 }
 
 // inBlock adds the place to the error of a block.
-func inBlock(d *database, first uint64, err error) error {
+func inBlock(d view, first uint64, err error) error {
 	kind := queue.ErrCorrupt
 	if errors.Is(err, queue.ErrFormat) {
 		kind = queue.ErrFormat
 	}
 	return &queue.Error{Kind: kind, Err: err,
-		Msg: fmt.Sprintf("the block of items from %d on in %s cannot be read", first, d.dir)}
+		Msg: fmt.Sprintf("the block of items from %d on in %s cannot be read", first, d.where())}
 }

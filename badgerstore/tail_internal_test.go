@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"unsafe"
 
 	badger "github.com/dgraph-io/badger/v4"
 )
@@ -43,8 +45,7 @@ func fileEnd(t testing.TB, pattern string) int64 {
 	return int64(len(bytes.TrimRight(content, "\x00")))
 }
 
-// The books say where Badger's logs end, and Badger never changes to other
-// files, whatever the sizes of the values.
+// The books say where the logs end, whatever the sizes of the values.
 func TestBooks(t *testing.T) {
 	r := rand.New(rand.NewPCG(*seedFlag, 7))
 	for _, most := range []int{1, 60, 300, valueThreshold, 3 * valueThreshold} {
@@ -62,38 +63,72 @@ func TestBooks(t *testing.T) {
 			}
 		}
 		mem, values := fileEnd(t, filepath.Join(tl.dir, "*.mem")), fileEnd(t, filepath.Join(tl.dir, "*.vlog"))
-		commits := int64(n) // At most one end of transaction each, whose length varies by 19 bytes.
-		if mem > tl.memEnd || mem < tl.memEnd-19*commits-8 {
+		if mem > tl.memEnd || mem < tl.memEnd-checksumSize {
 			t.Errorf("values up to %d: the memtable's log ends at %d, the books say %d", most, mem, tl.memEnd)
 		}
 		if values > tl.valueEnd || tl.valueEnd > logHeader && values < tl.valueEnd-4 {
 			t.Errorf("values up to %d: the value log ends at %d, the books say %d", most, values, tl.valueEnd)
 		}
-		if mem > tl.mem*memLimit/100 {
-			t.Errorf("values up to %d: %d bytes of a memtable of %d are used", most, mem, tl.mem)
-		}
-		if tables, _ := filepath.Glob(filepath.Join(tl.dir, "*.sst")); len(tables) > 0 {
-			t.Errorf("values up to %d: the memtable was flushed: %v", most, tables)
+		if mem > tl.mem {
+			t.Errorf("values up to %d: %d bytes of a log of %d are used", most, mem, tl.mem)
 		}
 	}
 }
 
-// Entries too small to be counted by their bytes fill the arena by their nodes.
-func TestBooksOfArena(t *testing.T) {
-	tl := newTestTail(t, testSizes())
-	var n uint64
-	for tl.memLeft() > 400 {
-		if err := tl.write([]entry{{key: recordKey(n), value: []byte{1}}}); err != nil {
-			t.Fatal(err)
+// Many small entries take no more memory than is counted.
+func TestIndexIsBounded(t *testing.T) {
+	for _, size := range []int{0, 1, 12, 100} {
+		tl := newTestTail(t, testSizes())
+		var n uint64
+		for tl.memLeft() > 40*tl.memCost(numberedKeySize, size)+int64(endOfTxn) {
+			entries := make([]entry, 1+n%40) // In larger commits there are fewer ends of transactions.
+			for i := range entries {
+				entries[i] = entry{key: recordKey(n), value: make([]byte, size)}
+				n++
+			}
+			if err := tl.write(entries); err != nil {
+				t.Fatal(err)
+			}
 		}
-		n++
+		used := int64(cap(tl.index.records)) * int64(unsafe.Sizeof(spot{}))
+		if n < 500 || size >= pointerSize && used > tl.mem/2 || used > int64(n)*indexMemory*5/4 {
+			t.Errorf("values of %d bytes: an index of %d entries takes %d bytes, of a log of %d", size, n, used, tl.mem)
+		}
 	}
-	if n < 500 {
-		t.Errorf("%d entries only", n)
+}
+
+// A commit is one transaction, whatever it consists of: of one whose end is not there
+// nothing is.
+func TestCommitIsOneTransaction(t *testing.T) {
+	tl := newTestTail(t, testSizes())
+	var entries []entry
+	for n := range uint64(500) {
+		size := 20
+		if n%50 == 7 {
+			size = 2 * valueThreshold
+		}
+		entries = append(entries, entry{key: blockKey(n), value: bytes.Repeat([]byte{byte(n)}, size)})
 	}
-	find := func(pattern string) int { f, _ := filepath.Glob(filepath.Join(tl.dir, pattern)); return len(f) }
-	if find("*.mem") != 1 || find("*.sst") != 0 {
-		t.Errorf("after %d entries: %d memtables, %d tables", n, find("*.mem"), find("*.sst"))
+	if err := tl.put(entries[:1], true); err != nil {
+		t.Fatal(err)
+	}
+	whole := tl.memEnd
+	if err := tl.put(entries[1:], true); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(dir, os.DirFS(tl.dir)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, filepath.Base(tl.memFile.Name()))
+	if l, err := scanLog(path, func(*rawEntry) error { return nil }, func() {}); err != nil || l.end != tl.memEnd {
+		t.Fatalf("the log ends at %d, want %d (%v)", l.end, tl.memEnd, err)
+	}
+	if err := os.Truncate(path, tl.memEnd-1); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := scanLog(path, func(*rawEntry) error { return nil }, func() {}); err != nil || l.end != whole {
+		t.Fatalf("with the last byte lost the log ends at %d, want %d (%v)", l.end, whole, err)
 	}
 }
 
@@ -166,38 +201,29 @@ func TestSyncCounts(t *testing.T) {
 
 // A line of level error in Badger's log makes the database fail.
 func TestLoggedError(t *testing.T) {
-	tl := newTestTail(t, testSizes())
-	if err := tl.sync(); err != nil {
-		t.Fatal(err)
+	l := newLogger("x")
+	var b badger.Logger = l
+	b.Warningf("a warning")
+	if err := l.check(); err != nil {
+		t.Errorf("after a warning: %v", err)
 	}
-	var l badger.Logger = tl.log
-	l.Warningf("a warning")
-	if err := tl.sync(); err != nil {
-		t.Fatal(err)
+	b.Errorf("Error while opening a table: %v\n", os.ErrInvalid)
+	if err := l.check(); err == nil || !strings.Contains(err.Error(), os.ErrInvalid.Error()) {
+		t.Errorf("after a logged error: %v", err)
 	}
-	l.Errorf("Error while curlf sync: %v\n", os.ErrInvalid)
-	if err := tl.write([]entry{{key: recordKey(0), value: []byte{1}}}); err == nil {
-		t.Error("write after a logged error: nil")
-	}
-	if err := tl.sync(); err == nil {
-		t.Error("sync after a logged error: nil")
-	}
-	tl.log.err = nil // So that closing it is no error.
 }
 
 // What Badger forbids or gets wrong is out of reach of our options.
 func TestBadgerOptions(t *testing.T) {
-	for _, mem := range []int64{minMemTable, maxMemTable / 4, maxMemTable, 4 * maxMemTable} {
-		o := badgerOptions("x", sizes{mem: mem, values: 20 << 20, threshold: valueThreshold}, nil)
-		switch {
-		case 4*o.MemTableSize > o.BaseTableSize:
-			t.Errorf("memtable %d: the base table is %d; beyond a quarter, tables are destroyed on 32 bits", mem, o.BaseTableSize)
-		case o.NumCompactors != 0 || o.CompactL0OnClose:
-			t.Errorf("memtable %d: compaction is on", mem)
-		case o.ValueThreshold > o.MemTableSize*15/100:
-			t.Errorf("memtable %d: threshold %d is beyond the limit of a transaction", mem, o.ValueThreshold)
-		case o.NumLevelZeroTables <= maxResumed || o.NumLevelZeroTablesStall <= o.NumLevelZeroTables:
-			t.Errorf("memtable %d: %d tables, stall at %d", mem, o.NumLevelZeroTables, o.NumLevelZeroTablesStall)
-		}
+	o := badgerOptions("x", nil)
+	switch {
+	case !o.ReadOnly:
+		t.Error("Badger may write")
+	case 4*o.MemTableSize > o.BaseTableSize:
+		t.Errorf("the base table is %d; beyond a quarter, tables are destroyed on 32 bits", o.BaseTableSize)
+	case o.NumCompactors != 0 || o.CompactL0OnClose:
+		t.Error("compaction is on")
+	case o.NumLevelZeroTables <= maxResumed || o.NumLevelZeroTablesStall <= o.NumLevelZeroTables:
+		t.Errorf("%d tables, stall at %d", o.NumLevelZeroTables, o.NumLevelZeroTablesStall)
 	}
 }

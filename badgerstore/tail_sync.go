@@ -1,7 +1,7 @@
 package badgerstore
 
-// sync puts everything that was written on flash: in the journal, or else in
-// Badger's logs.
+// sync puts everything that was written on flash: in the journal, or else in the
+// logs.
 func (t *tail) sync() error {
 	if t.memEnd > t.flashed || t.valueEnd > t.valueSynced {
 		sync := t.syncLogs
@@ -17,11 +17,11 @@ func (t *tail) sync() error {
 		t.synced = t.commits
 		t.noteSynced()
 	}
-	return t.log.check()
+	return nil
 }
 
 // syncJournal writes the journal's record. Where the file system writes everything
-// to a new place and has none left, Badger's logs will do.
+// to a new place and has none left, the logs will do.
 func (t *tail) syncJournal() error {
 	n, err := t.journal.write()
 	if isFull(err) {
@@ -37,9 +37,8 @@ func (t *tail) syncJournal() error {
 	return nil
 }
 
-// syncLogs puts Badger's logs on flash: the values first, so that no pointer is
-// there without its value. It does what badger.DB.Sync does, but asks the device
-// only for the files that have changed.
+// syncLogs puts the logs on flash: the values first, so that no pointer is there
+// without its value. It asks the device only for the files that have changed.
 func (t *tail) syncLogs() error {
 	if err := t.flush(); err != nil {
 		return err

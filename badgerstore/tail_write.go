@@ -1,0 +1,192 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"os"
+	"strconv"
+)
+
+// What a tail writes, and where it stands until it is in the files.
+//
+// An entry goes to the memtable's log, a large value to the value log, and a pointer
+// to it to the memtable's. A commit is one transaction of the memtable's log, which
+// is there as a whole or not at all after a crash. All of it is appended to pending
+// first. With a journal it stays there for a while, when the journal has it on flash;
+// else pending is written to the file at once.
+
+// write writes the entries in order, behind all that was written before, as one
+// transaction.
+func (t *tail) write(entries []entry) error {
+	if err := t.fits(entries); err != nil {
+		return err
+	}
+	t.unnoted = t.unnoted || t.journal != nil
+	if err := t.append(entries); err != nil {
+		return err
+	}
+	return t.flush()
+}
+
+// put writes a commit, and puts it on flash if sync says so.
+func (t *tail) put(entries []entry, sync bool) error {
+	if err := t.fits(entries); err != nil {
+		return err
+	}
+	small := t.isSmall(entries)
+	if small {
+		t.small++
+	}
+	place, version := t.memEnd, t.version+1
+	if err := t.append(entries); err != nil {
+		return err
+	}
+	t.note(small, place, version, entries)
+	t.commits++
+	if !sync {
+		// The kernel has it in case that the process is killed.
+		return t.flush()
+	}
+	return t.sync()
+}
+
+// isSmall reports whether the entries suit a journal: no value in the value log.
+func (t *tail) isSmall(entries []entry) bool {
+	size := 0
+	for _, e := range entries {
+		if len(e.value) >= t.threshold {
+			return false
+		}
+		size += len(e.key) + len(e.value)
+	}
+	return size <= maxJournaled
+}
+
+// note adds a commit that stands at place in the log to the journal's next record. When
+// that cannot be, only a sync of the logs puts it on flash.
+func (t *tail) note(small bool, place int64, version uint64, entries []entry) {
+	if t.journal == nil || t.unnoted {
+		return
+	}
+	t.unnoted = !small || !t.journal.add(place, version, entries)
+}
+
+// fits sees to it that both logs have room and blocks for the entries.
+func (t *tail) fits(entries []entry) error {
+	mem, values := int64(endOfTxn), int64(0)
+	for _, e := range entries {
+		mem += t.memCost(len(e.key), len(e.value))
+		if len(e.value) >= t.threshold {
+			values += logSize(len(e.key), len(e.value))
+		}
+	}
+	if mem > t.memLeft() || values > t.valueLeft() {
+		return unavailable(nil, "BUG: a commit of %d and %d bytes does not fit into %s, which has %d and %d left",
+			mem, values, t.dir, t.memLeft(), t.valueLeft())
+	}
+	return t.reserve(values)
+}
+
+// append appends the entries, as one transaction: large values to the value log, the
+// rest to pending. After an error the tail has failed.
+func (t *tail) append(entries []entry) error {
+	t.version++
+	values := valueWriter{f: t.valueFile, at: t.valueEnd}
+	for _, e := range entries {
+		if len(e.value) < t.threshold {
+			t.pending = appendRaw(t.pending, metaTxn, e.key, t.version, e.value)
+			t.index.add(e.key, t.memWritten+int64(len(t.pending)-checksumSize-len(e.value)), len(e.value), false)
+			continue
+		}
+		at := values.end()
+		place := values.add(e.key, t.version, e.value)
+		pointer := appendPointer(make([]byte, 0, pointerSize), t.valueNumber, at, values.end())
+		t.pending = appendRaw(t.pending, metaTxn|metaPointer, e.key, t.version, pointer)
+		t.index.add(e.key, place, len(e.value), true)
+	}
+	t.pending = appendRaw(t.pending, metaEndTxn, []byte(endKey), t.version, strconv.AppendUint(nil, t.version, 10))
+	t.memEnd = t.memWritten + int64(len(t.pending))
+	if err := values.flush(); err != nil {
+		t.failed = true
+		return unavailable(err, "cannot write the values of %s", t.dir)
+	}
+	t.valueEnd = values.end()
+	return nil
+}
+
+// appendPointer appends what stands for a value whose entry is at a place in a value
+// log. Badger's pointers lie there as in memory: file, length, offset.
+func appendPointer(dst []byte, file uint32, at, end int64) []byte {
+	dst = binary.NativeEndian.AppendUint32(dst, file)
+	dst = binary.NativeEndian.AppendUint32(dst, uint32(end-at))
+	return binary.NativeEndian.AppendUint32(dst, uint32(at))
+}
+
+// flush writes what is pending to the file.
+func (t *tail) flush() error {
+	if len(t.pending) == 0 {
+		return nil
+	}
+	if _, err := t.memFile.WriteAt(t.pending, t.memWritten); err != nil {
+		t.failed = true
+		return unavailable(err, "cannot write the log of %s", t.dir)
+	}
+	t.memWritten = t.memEnd
+	t.pending = t.pending[:0]
+	if cap(t.pending) > keptPending {
+		t.pending = nil
+	}
+	return nil
+}
+
+// keptPending bounds the buffer that is kept for what is pending; with a journal it
+// grows to about that.
+const keptPending = journalBytes + 4*maxJournaled
+
+// valueWriter writes entries to a value log, small ones together.
+type valueWriter struct {
+	f   *os.File
+	at  int64  // where buf goes
+	buf []byte // not written yet
+	err error  // of the first write that failed
+}
+
+// valueBuffer bounds what is copied to be written together.
+const valueBuffer = 64 << 10
+
+// end returns where the next entry goes.
+func (w *valueWriter) end() int64 { return w.at + int64(len(w.buf)) }
+
+// add adds an entry, and returns where its value is.
+func (w *valueWriter) add(key []byte, version uint64, value []byte) (place int64) {
+	start := len(w.buf)
+	w.buf = appendRawHead(w.buf, 0, key, version, len(value))
+	sum := crc32.Update(checksum(w.buf[start:]), crc32.MakeTable(crc32.Castagnoli), value)
+	place = w.end()
+	if len(value) >= valueBuffer {
+		_ = w.flush() // Kept in err.
+		w.write(value)
+	} else {
+		w.buf = append(w.buf, value...)
+	}
+	w.buf = binary.BigEndian.AppendUint32(w.buf, sum)
+	if len(w.buf) >= valueBuffer {
+		_ = w.flush() // Kept in err.
+	}
+	return place
+}
+
+// flush writes what is not written yet. The error is that of the first write that
+// failed.
+func (w *valueWriter) flush() error {
+	w.write(w.buf)
+	w.buf = w.buf[:0]
+	return w.err
+}
+
+func (w *valueWriter) write(b []byte) {
+	if w.err == nil && len(b) > 0 {
+		_, w.err = w.f.WriteAt(b, w.at)
+	}
+	w.at += int64(len(b))
+}
