@@ -40,7 +40,7 @@ func (t *localTransport) exchange(ctx context.Context, path string, body []byte)
 		// The agent may have answered without reading everything.
 		_ = c.SetReadDeadline(time.Now().Add(time.Second))
 	} else {
-		c.next.Wait(&t.polls, pollWait)
+		c.Wait(&t.polls, pollWait)
 	}
 	a, keep, err := c.readAnswer()
 	// A context that has ended has spoilt the deadline of the connection, now or at any moment.
@@ -68,7 +68,7 @@ func (c *localConn) sendCall(path string, body []byte) error {
 	}
 	c.head = b
 	bufs := net.Buffers{b, body}
-	_, err := bufs.WriteTo(c.Conn)
+	_, err := c.WriteBuffers(&bufs)
 	return err
 }
 

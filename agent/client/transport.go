@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/poll"
@@ -29,9 +28,8 @@ type localTransport struct {
 
 // localConn is one connection. It belongs to one request at a time, or to the idle ones.
 type localConn struct {
-	net.Conn
+	*poll.Conn
 	r     *bufio.Reader
-	next  *poll.Conn
 	head  []byte
 	since time.Time // idle
 }
@@ -129,7 +127,8 @@ func (t *localTransport) get(ctx context.Context) (*localConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &localConn{Conn: conn, r: bufio.NewReader(conn), next: poll.New(conn)}, nil
+	c := poll.New(conn)
+	return &localConn{Conn: c, r: bufio.NewReader(c)}, nil
 }
 
 func (t *localTransport) pop() *localConn {
@@ -170,25 +169,7 @@ func (t *localTransport) CloseIdleConnections() {
 // isOpen looks whether the agent has closed an idle connection, or said something on it, without waiting: a request
 // on such a connection would fail, and whether it was done could not be told.
 func (c *localConn) isOpen() bool {
-	if c.r.Buffered() > 0 {
-		return false
-	}
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	open := false
-	err = raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		open = errors.Is(err, syscall.EAGAIN)
-		return true
-	})
-	return err == nil && open
+	return c.r.Buffered() == 0 && c.Quiet()
 }
 
 // localBody is the body of an answer. At its end the connection is free.

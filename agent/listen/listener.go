@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"sync"
+
+	"github.com/kapetan-io/querator-edge/agent/poll"
 )
 
 // Listener accepts connections on a Unix socket, at most so many at once, and owns the file of the socket.
@@ -23,8 +25,8 @@ type Listener struct {
 }
 
 // Accept returns the next connection. At the bound of connections it waits until one is closed; those that
-// connect meanwhile wait in the kernel. After Close the error is net.ErrClosed. The connection has a
-// *net.UnixConn's methods, and PeerCred knows its other end.
+// connect meanwhile wait in the kernel. After Close the error is net.ErrClosed. The connection is
+// a *poll.Conn, and PeerCred knows its other end.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
@@ -36,7 +38,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &conn{UnixConn: inner, slots: l.slots, wide: l.setBuffer(inner)}, nil
+	return &conn{Conn: poll.New(inner), slots: l.slots, wide: l.setBuffer(inner)}, nil
 }
 
 // setBuffer bounds the send buffer of a connection. It returns where to give a large one back; nil if it is none.
@@ -75,7 +77,7 @@ func (l *Listener) Close() error {
 
 // conn gives its slot back when it is closed.
 type conn struct {
-	*net.UnixConn
+	*poll.Conn
 	slots chan struct{}
 	wide  chan struct{} // Nil if it has no large buffer.
 	once  sync.Once
@@ -83,7 +85,7 @@ type conn struct {
 
 // Close closes the connection. Further calls return net.ErrClosed.
 func (c *conn) Close() error {
-	err := c.UnixConn.Close()
+	err := c.Conn.Close()
 	c.once.Do(func() {
 		if c.wide != nil {
 			<-c.wide

@@ -23,12 +23,18 @@ type conn struct {
 	in       *limited
 	r        *bufio.Reader
 	deadline deadlines
-	next     *poll.Conn
+	waits    waiter // nil if it cannot be waited for in the kernel
 	watch    watch
 	out      []byte // of replies; at most keepOut is kept between them
 	busy     bool
 	answered bool // a reply was given
 	peer     any  // what Greet returned
+}
+
+// waiter is a connection that is a poll.Conn.
+type waiter interface {
+	Wait(g *poll.Group, d time.Duration) bool
+	WriteBuffers(bufs *net.Buffers) (int64, error)
 }
 
 const (
@@ -46,7 +52,8 @@ const (
 
 func newConn(s *Server, nc net.Conn) *conn {
 	in := &limited{r: nc}
-	c := &conn{s: s, nc: nc, next: poll.New(nc), in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
+	c := &conn{s: s, nc: nc, in: in, r: bufio.NewReader(in), deadline: deadlines{nc: nc}}
+	c.waits, _ = nc.(waiter)
 	c.watch.c = c
 	return c
 }
@@ -109,7 +116,7 @@ func (c *conn) await() bool {
 	if c.r.Buffered() > 0 {
 		return true
 	}
-	if c.answered && c.next.Wait(&c.s.polls, pollWait) {
+	if c.answered && c.waits != nil && c.waits.Wait(&c.s.polls, pollWait) {
 		_ = c.deadline.setRead(time.Time{})
 	} else {
 		_ = c.deadline.setRead(after(c.s.IdleTimeout))
@@ -229,4 +236,14 @@ func (c *conn) call(w *response, req *http.Request) (ok bool) {
 	}()
 	c.s.Handler.ServeHTTP(w, req)
 	return true
+}
+
+// writeBuffers writes the buffers, in one call of the system where that can be.
+func (c *conn) writeBuffers(bufs *net.Buffers) (err error) {
+	if c.waits != nil {
+		_, err = c.waits.WriteBuffers(bufs)
+	} else {
+		_, err = bufs.WriteTo(c.nc)
+	}
+	return err
 }

@@ -97,7 +97,7 @@ func (w *response) join(p []byte) {
 		return
 	}
 	bufs := net.Buffers{w.c.out, p}
-	_, err := bufs.WriteTo(w.c.nc)
+	err := w.c.writeBuffers(&bufs)
 	w.c.out = w.c.out[:0]
 	w.fail(err)
 }
