@@ -31,6 +31,7 @@ func (t *localTransport) exchange(ctx context.Context, path string, body []byte)
 	if err != nil {
 		return nil, err
 	}
+	c.SetBusy(&t.polls, true)
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
@@ -43,6 +44,7 @@ func (t *localTransport) exchange(ctx context.Context, path string, body []byte)
 		c.Wait(&t.polls, pollWait)
 	}
 	a, keep, err := c.readAnswer()
+	c.SetBusy(&t.polls, false)
 	// A context that has ended has spoilt the deadline of the connection, now or at any moment.
 	if stop() && err == nil && keep && writeErr == nil {
 		t.put(c)

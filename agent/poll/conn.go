@@ -32,6 +32,7 @@ import (
 // use, by any goroutine.
 type Group struct {
 	last atomic.Pointer[Conn] // the one that waited last
+	busy atomic.Int32         // connections on which a request is under way
 }
 
 const (
@@ -44,10 +45,11 @@ const (
 )
 
 // Conn is a connection that can be waited for. It is a net.Conn: its methods may be
-// called by any goroutine, but Wait by the one that reads only.
+// called by any goroutine, but Wait and SetBusy by the one that reads only.
 type Conn struct {
-	alone int // so many times in a row it waited, and not for nothing
-	skip  int // so many times it is not tried
+	alone int  // so many times in a row it waited, and not for nothing
+	skip  int  // so many times it is not tried
+	busy  bool // a request is under way
 
 	mu          sync.Mutex // guards what follows
 	nc          net.Conn   // nil while the scheduler does not know of it
@@ -63,14 +65,34 @@ var _ net.Conn = (*Conn)(nil)
 // New returns a Conn for nc, which belongs to it from now on.
 func New(nc net.Conn) *Conn { return &Conn{nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr()} }
 
+// SetBusy says whether a request is under way on the connection, for the others of
+// the group. It is called by who calls Wait; a connection that is closed is not busy.
+func (c *Conn) SetBusy(g *Group, busy bool) {
+	if busy == c.busy {
+		return
+	}
+	c.busy = busy
+	if busy {
+		g.busy.Add(1)
+	} else {
+		g.busy.Add(-1)
+	}
+}
+
 // Wait waits for at most d, in whole milliseconds, and returns whether there is
 // something to read now, if only the end. False means nothing: the caller waits
 // on as if it had not called. It does not wait unless the connection is also the
-// one of the group that waited last, nor where one thread has to do everything, nor
-// for a connection without a descriptor. A deadline of the connection does not end
-// it, and closing the connection may take as long.
+// one of the group that waited last, and no other is busy: the thread that waits is
+// missing to all others, which have to get along with one less. Nor does it wait where
+// one thread has to do everything, nor for a connection without a descriptor. A
+// deadline of the connection does not end it, and closing the connection may take as
+// long.
 func (c *Conn) Wait(g *Group, d time.Duration) bool {
-	if g.last.Swap(c) != c || c.skip > 0 {
+	others := g.busy.Load()
+	if c.busy {
+		others--
+	}
+	if g.last.Swap(c) != c || others > 0 || c.skip > 0 {
 		c.alone, c.skip = 0, max(0, c.skip-1)
 		_, _ = c.giveBack() // Reading tells what is wrong with it.
 		return false

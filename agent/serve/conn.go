@@ -34,6 +34,7 @@ type conn struct {
 // waiter is a connection that is a poll.Conn.
 type waiter interface {
 	Wait(g *poll.Group, d time.Duration) bool
+	SetBusy(g *poll.Group, busy bool)
 	WriteBuffers(bufs *net.Buffers) (int64, error)
 }
 
@@ -104,7 +105,14 @@ func (c *conn) serve() {
 			c.refuse(err)
 			return
 		}
-		if !c.handle(req) || !c.s.setBusy(c, false) {
+		if c.waits != nil {
+			c.waits.SetBusy(&c.s.polls, true)
+		}
+		keep := c.handle(req)
+		if c.waits != nil {
+			c.waits.SetBusy(&c.s.polls, false)
+		}
+		if !keep || !c.s.setBusy(c, false) {
 			return
 		}
 	}
