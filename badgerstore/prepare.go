@@ -180,10 +180,15 @@ func (p *partition) prepareNext() {
 	span := p.takeSpan()
 	n := &prepared{span: span, dir: newSegment(p.dir, span).dir, ready: make(chan struct{}), sizes: z}
 	p.next = n
+	journal := p.tail.writer.journal != nil && !isShort && p.storage.hasRoom(z.memory()+journalMemory)
 	p.background.Go(func() {
 		defer close(n.ready)
 		if n.err = needSpace(p.dir, z.space()+createMargin, floor); n.err == nil {
 			n.tail, n.err = createTail(n.dir, n.span, n.sizes, &p.storage.writing)
+		}
+		if n.err == nil && journal {
+			// It will want one, too.
+			n.tail.making = newJournal(n.dir)
 		}
 	})
 }
@@ -243,9 +248,6 @@ func (p *partition) startJournal() error {
 	}
 	m := &madeJournal{ready: make(chan struct{})}
 	t.making = m
-	p.background.Go(func() {
-		defer close(m.ready)
-		m.journal, m.err = makeJournal(t.dir)
-	})
+	p.background.Go(func() { m.make(t.dir) })
 	return nil
 }

@@ -215,7 +215,7 @@ func (p *partition) adapt(t *tail) {
 // spare returns how many segments before the tail may stay open.
 func (p *partition) spare() int {
 	if p.storage.hasRoom(0) {
-		return 1
+		return 3
 	}
 	return 0
 }

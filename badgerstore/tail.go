@@ -24,6 +24,7 @@ type tail struct {
 	index              index
 	version            uint64   // of the last transaction, as Badger counts
 	used               *os.File // see usedName; nil before it is there, and for definitions
+	usedMap            []byte   // it, mapped; nil if it is not
 
 	sizes
 	memEnd     int64  // where the next entry of the memtable's log goes
@@ -205,6 +206,10 @@ func removeNew(dir string, before []string) {
 }
 
 func (t *tail) closeFiles() {
+	if t.usedMap != nil {
+		_ = unix.Munmap(t.usedMap) // The kernel has it.
+		t.usedMap = nil
+	}
 	for _, f := range []**os.File{&t.memFile, &t.valueFile, &t.used} {
 		if *f != nil {
 			_ = (*f).Close() // What matters of it was synced.

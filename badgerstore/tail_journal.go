@@ -27,6 +27,19 @@ type madeJournal struct {
 	err     error
 }
 
+// make makes it.
+func (m *madeJournal) make(dir string) {
+	defer close(m.ready)
+	m.journal, m.err = makeJournal(dir)
+}
+
+// newJournal makes a journal at once.
+func newJournal(dir string) *madeJournal {
+	m := &madeJournal{ready: make(chan struct{})}
+	m.make(dir)
+	return m
+}
+
 // wantsJournal reports whether the tail has taken enough small commits to have a
 // journal made for it.
 func (t *tail) wantsJournal() bool {
@@ -52,6 +65,7 @@ func (t *tail) takeJournal() error {
 	}
 	t.journal, t.unnoted = m.journal, true
 	t.charge(journalMemory)
+	t.mapUsed()
 	return nil
 }
 
