@@ -7,19 +7,18 @@ package badgerstore
 //	brings deleted keys back
 //	a compaction whose table cannot   none, and no deletes      TestCallsOfBadger,
 //	be made drops the data                                      TestBadgerOptions
-//	DB.Sync misses a memtable that    it never rotates; own     TestBooks, TestBooksOfArena,
-//	was rotated, and is no group      syncs of both files       TestSyncCoversAllFiles,
-//	commit for small memtables                                  TestPowerCut
-//	32 bit: a table of more than      BaseTableSize is four     TestBadgerOptions, and all
-//	2 BaseTableSize is overwritten    times the memtable        tests with GOARCH=386
+//	DB.Sync misses a memtable that    Badger does not write;    TestBadgerOptions,
+//	was rotated, and is no group      logs of our own, of which TestBooks, TestSyncCoversAllFiles,
+//	commit for small memtables        both are synced           TestTableLikeBadgers, TestPowerCut
+//	32 bit: a table of more than      tables are made with      TestBadgerOptions, and all
+//	2 BaseTableSize is overwritten    four times the space      tests with GOARCH=386
 //	an error of a sync is logged      a logged error fails      TestLoggedError
 //	only                              the database
-//	a full disk is a fault in a       blocks are reserved, and  TestFullDisk, TestSpareSegment,
-//	mapped file, which ends the       kept back; faults are     TestFaultInMappedFile
-//	process                           errors
-//	so does one while a memtable is   we make the table, with   TestCloseOnFullDisk,
-//	flushed, in Badger's goroutine    calls that can fail       TestTableLikeBadgers
-//	a memtable that cannot be made    it never rotates          TestBooks
+//	a full disk is a fault in a       nothing but "used" is     TestFullDisk, TestSpareSegment,
+//	mapped file, which ends the       written by a mapping,     TestCloseOnFullDisk,
+//	process; so is a device that      that has blocks; faults   TestFaultInMappedFile,
+//	fails                             are errors                TestFaultInTail
+//	a memtable that cannot be made    Badger makes none         TestBadgerOptions
 //	at a rotation ends the process
 //	an empty .mem or .vlog makes      removed before            TestEmptyLogFiles
 //	Open fail for ever
@@ -29,8 +28,9 @@ package badgerstore
 //	SyncWrites off: does not open     header and checkpoint are TestPowerCut, TestTornEnd
 //	after a power cut                 synced; what is torn is
 //	                                  cut off before
-//	Close tries a flush that fails    closing has a limit, and  TestStuckClose
-//	for ever, and may write later     the segment is left alone
+//	Close tries a flush that fails    there is none; what       TestStuckClose,
+//	for ever, and may write later     cannot be closed in order TestCloseAfterFailedWrite
+//	                                  is left alone
 //	Open ends the process when the    listed just before        (seen with a failing device)
 //	directory cannot be listed
 

@@ -7,11 +7,14 @@
 //	  LOCK                                the process that uses it, locked by flock
 //	  FORMAT                              version of the store format, see format.go
 //	  my%20queue-000000-partition/        partition 0 of the queue "my queue"
-//	    00000000000016777216/             a segment: one small Badger database
+//	    00000000000016777216/             a segment: one small Badger database, with
+//	      00001.mem                       a log, while it is written,
+//	      000001.sst                      or a table, once it is not any more,
+//	      000001.vlog                     and large values
 //	      used                            it has, or had, header and checkpoint; and how
 //	                                      many of its commits are on flash at least
 //	      sources.idx                     index of its source ids, once it is sealed
-//	      journal                         small commits, before Badger has them; only
+//	      journal                         small commits, before the log has them; only
 //	                                      while it is written
 //	    00000000000033554432/
 //	    00000000000050331648.removed/     one that is being removed
@@ -32,11 +35,21 @@
 //
 // # Segments
 //
-// Badger is used for what it does well: committing a transaction, reading a key,
-// iterating. Nothing is ever deleted in a database, compacted or collected,
-// because in this version these bring deleted keys back, or lose what was
-// acknowledged. Space is freed by removing the directory of a segment when none
-// of its items is alive, which is immediate and asks for no other segment.
+// Badger is used for what it does well: reading a key, iterating. Nothing is ever
+// deleted in a database, compacted or collected, because in this version these
+// bring deleted keys back, or lose what was acknowledged. Space is freed by removing
+// the directory of a segment when none of its items is alive, which is immediate and
+// asks for no other segment.
+//
+// Nor does Badger write. While a segment is written its two logs are written by us, in
+// Badger's format (rawlog.go, tail_write.go), and read by an index in memory that says
+// where each entry is (index.go, tail_read.go). When it is full its log becomes a table
+// (flush.go), and Badger opens it when somebody reads it. A transaction of Badger's
+// wakes its writer and is copied to a memtable, of which each open database has one:
+// a ring's worth of small commits (below) took 0.9 ms to pass on, and takes 0.35; the
+// agent took 34 MiB of memory with one client and takes 12, and 54 with 300 queues
+// and takes 30. And Badger writes through mapped files, where a full disk and a
+// device that fails are signals that end the process; calls return errors.
 //
 // Everything is written to the newest segment, the tail: blocks of new items and
 // the record of every commit, also when it is about items of older segments.
@@ -69,9 +82,10 @@
 //	c 00 00 00 00 00 00 00 01 added 100; 1 record is known to be on flash
 //	c 00 00 00 00 00 00 00 02 10 leases; 2 records are known to be on flash
 //
-// Header and checkpoint are on flash before the first record is written. The
-// blocks of a commit too large for one transaction of Badger's are written in
-// several; a block means nothing before the record that follows it.
+// Header and checkpoint are on flash before the first record is written. A commit is
+// one transaction of the log, whatever its size; older versions wrote the blocks of
+// one too large for Badger in several, and a block means nothing before the record
+// that follows it.
 //
 // # Events
 //
@@ -94,32 +108,27 @@
 //
 // # Durability
 //
-// Badger runs with SyncWrites off, and this package syncs by itself, by fdatasync
-// on descriptors of its own of the two files that Badger writes through mappings:
-// first the value log, if a value of 8 KiB or more was written since the last
-// sync, then the memtable's log. That is what badger.DB.Sync does with msync, but
-// with one sync where the value log was not touched. It is right only while
-// Badger never changes to new files: the books in tail.go count what every entry
-// takes, and a segment is closed to commits before the memtable or the value log
-// would rotate. How many commits a segment takes therefore depends on the
-// memtable; it is 128 KiB at first, and four times that, twice, when segments fill
-// up by commits rather than by items, within Options.MemoryBudget.
+// A commit is on flash when both logs are synced: first the value log, if a value of
+// 8 KiB or more was written since the last sync, then the memtable's log. The books
+// in tail.go say how much of both is used, and a segment is closed to commits before
+// one of them is full. How many commits a segment takes therefore depends on the
+// memtable's log; it has 128 KiB at first, and four times that, twice, when segments
+// fill up by commits rather than by items, within Options.MemoryBudget, since an
+// index of it is in memory.
 //
 // A tail that takes small commits, such as of clients that produce one item at a
 // time, gets a journal (journal.go): a ring of 64 KiB into which a commit is
-// written by whoever makes it, with one write of as few sectors as it takes. Badger
-// gets a ring's worth of commits at a time. That takes 70 of 480 microseconds off a
-// lone produce, most of them the waking of Badger's writer, and writes 5 bytes to
-// the device for a byte of a 256-byte payload instead of 18. The journal is a redo
-// log of the memtable's log: it holds which transaction belongs at which byte of
-// it. So all that is said here of records, recovery and damage stays as it is:
-// before anybody looks at a directory that was not closed, its journal is written
-// to where it belongs (redo.go).
+// written with one write of as few sectors as it takes. The log gets a ring's worth
+// of commits at a time. That writes 5 bytes to the device for a byte of a 256-byte
+// payload instead of 18. The journal is a redo log of the memtable's log: it holds
+// which transaction belongs at which byte of it. So all that is said here of
+// records, recovery and damage stays as it is: before anybody looks at a directory
+// that was not closed, its journal is written to where it belongs (redo.go).
 //
-// The next segment is opened by a goroutine when the tail is 70 % full. The old
-// tail is synced before the new one gets its checkpoint. It stays open for
-// readers close behind, until the next change of segment; then it is sealed: its
-// index of source ids is written, and the database closed.
+// The next segment is made by a goroutine when the tail is 70 % full. The old tail
+// is synced before the new one gets its checkpoint. It stays open for readers close
+// behind, for up to three changes of segment; then it is sealed: its index of source
+// ids is written, and its table.
 //
 // # Recovery
 //
@@ -168,13 +177,11 @@
 //
 // # A full disk
 //
-// A mapped file without blocks on the disk is a signal that kills the process. So
-// the blocks of both logs are reserved before they are written, and items are
+// The blocks of both logs are reserved before they are written, and items are
 // refused with queue.ErrFull when less than Options.MinFree bytes, or
 // Options.MinFreeInodes inodes, would be left. What leases and completes items
-// uses that reserve; copies of items whose leases have ended use half of it. The table that a memtable becomes when its segment is closed
-// is not written by Badger, which does it through such a mapping too, but by
-// flush.go, into blocks that are reserved before.
+// uses that reserve; copies of items whose leases have ended use half of it. The
+// table that a log becomes is written into blocks that are reserved before, too.
 //
 // # Format versions
 //

@@ -13,15 +13,14 @@ import (
 
 // The journal is a file in the directory of the segment that is written. A small
 // commit is on flash as soon as it is there: with one write of one sector or a
-// few, made by whoever commits. Without it, each commit is a change to a page of
-// Badger's log, made by another goroutine of Badger's that has to be woken, and a
-// page of 4 KiB is what the device writes. Badger gets what is in the journal
+// few. Without it, each commit is a change to a page of the memtable's log, and a
+// page of 4 KiB is what the device writes. The log gets what is in the journal
 // later, many commits at a time.
 //
 // It is a ring of journalBytes, made of zeros. A record begins at a multiple of
 // journalBlock and ends with zeros up to the next one, so that no sector that
 // holds something acknowledged is written again before the ring is full. Then
-// everything in it is in Badger's log and on flash, and the next record is written
+// everything in it is in the log and on flash, and the next record is written
 // at the beginning.
 //
 //	4 bytes  "qej" and 1, the version
@@ -40,8 +39,8 @@ import (
 // So a record says which bytes belong where in the memtable's log (redo.go writes
 // them there), and holds all that was written to that log since what the record
 // before it, or the last sync of the log, has put on flash. A journal is made when
-// the log is there, and removed, with its name off the flash, before Badger is
-// let go of the log. So one that is there belongs to the log that is there.
+// the log is there, and removed, with its name off the flash, before the log goes.
+// So one that is there belongs to the log that is there.
 //
 // For example, the first record, of one transaction of version 7 at place 300,
 // with the key "k" and an empty value:
@@ -65,16 +64,16 @@ const (
 	journalHead  = 12
 
 	// journalBytes is the size of the ring: so much of small commits is written
-	// before Badger's log is synced once for all of them.
+	// before the log is synced once for all of them.
 	journalBytes = 64 << 10
 	// journalBlock is what records begin at multiples of: a sector.
 	journalBlock = 512
-	// maxJournaled bounds a record. What is larger is written to Badger's log at
+	// maxJournaled bounds a record. What is larger is written to the log at
 	// once, where it would be written a second time anyway.
 	maxJournaled = 4 << 10
 
-	// journalMemory is what a tail takes for its journal: the record, and what
-	// Badger gets later.
+	// journalMemory is what a tail takes for its journal: the record, and what the
+	// log gets later.
 	journalMemory = journalBytes + 4*maxJournaled
 )
 

@@ -99,8 +99,9 @@ const (
 	segmentShare = 16
 
 	// valueStep is how far ahead of the write offset blocks of the value log are
-	// reserved on the disk.
+	// reserved on the disk at most, leastStep how far at the beginning.
 	valueStep = 1 << 20
+	leastStep = 128 << 10
 
 	// recordSlack is how many bytes of records and blocks a value log holds
 	// beyond SegmentBytes; so much is reserved for the record of one commit.

@@ -18,9 +18,9 @@ type journalRecord struct {
 }
 
 // redo writes what the journal in dir holds to the memtable's log that it belongs
-// to, where Badger would have written it in the end, and removes it. It does
-// nothing without a journal, and may be interrupted and called again as long as
-// Badger has not opened the directory. Nobody else uses the directory.
+// to, where the tail would have written it in the end, and removes it. It does
+// nothing without a journal, and may be interrupted and called again. Nobody else
+// uses the directory.
 func redo(dir string) error {
 	path := filepath.Join(dir, journalName)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +166,7 @@ func (r *reader) transaction() []entry {
 const endKey = "!badger!txn"
 
 // appendRawTxn appends a transaction as it stands in a log of Badger's, see
-// rawlog.go, with the values themselves. Badger writes the entries in any order.
+// rawlog.go, with the values themselves. Badger wrote the entries in any order.
 func appendRawTxn(dst []byte, version uint64, entries []entry) []byte {
 	for _, e := range entries {
 		dst = appendRaw(dst, metaTxn, e.key, version, e.value)

@@ -212,10 +212,15 @@ func (p *partition) adapt(t *tail) {
 	}
 }
 
+// spares is how many segments before the tail stay open where there is memory for
+// them: one whose items are done before it would be sealed never gets a table, which
+// would be another write of all that is small in it.
+const spares = 3
+
 // spare returns how many segments before the tail may stay open.
 func (p *partition) spare() int {
 	if p.storage.hasRoom(0) {
-		return 3
+		return spares
 	}
 	return 0
 }

@@ -282,6 +282,10 @@ func (t *tail) reserve(n int64) error {
 		return nil
 	}
 	step := t.ahead()
+	if t.step == 0 {
+		// Most queues are small.
+		step = max(leastStep, min(step, t.valueEnd))
+	}
 	end := (t.valueEnd + n + step - 1) / step * step
 	if err := allocate(t.valueFile, max(t.reserved, t.valueEnd), end); err != nil {
 		return err

@@ -77,7 +77,7 @@ func (t *tail) makeLogs() error {
 	if err := allocate(t.memFile, 0, t.mem); err != nil {
 		return err
 	}
-	if err := t.reserve(max(t.first, t.ahead()-logHeader)); err != nil {
+	if err := t.reserve(max(t.first, min(t.ahead(), leastStep)-logHeader)); err != nil {
 		return err
 	}
 	if err := errors.Join(t.memFile.Sync(), t.valueFile.Sync(), syncDir(t.dir)); err != nil {
