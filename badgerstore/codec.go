@@ -154,8 +154,10 @@ func (r *reader) int32() int32 {
 }
 
 // length reads a uvarint that says how many bytes follow.
-func (r *reader) length() int {
-	v := r.uvarint()
+func (r *reader) length() int { return r.fitting(r.uvarint()) }
+
+// fitting takes a number of bytes that are to follow.
+func (r *reader) fitting(v uint64) int {
 	if v > uint64(r.left()) {
 		r.fail()
 		return 0

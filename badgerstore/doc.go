@@ -118,8 +118,9 @@
 //
 // A tail that takes small commits, such as of clients that produce one item at a
 // time, gets a journal (journal.go): a ring of 64 KiB into which a commit is
-// written with one write of as few sectors as it takes. The log gets a ring's worth
-// of commits at a time. That writes 5 bytes to the device for a byte of a 256-byte
+// written with one write of as few sectors as it takes; large values go to the value
+// log before, as always. The memtable's log gets a ring's worth of commits at a time.
+// That writes 5 bytes to the device for a byte of a 256-byte
 // payload instead of 18. The journal is a redo log of the memtable's log: it holds
 // which transaction belongs at which byte of it. So all that is said here of
 // records, recovery and damage stays as it is: before anybody looks at a directory
@@ -190,14 +191,15 @@
 //	3  records and checkpoints of version 3, with marks of feeds
 //	4  journals
 //	5  blocks compressed with zstd
+//	6  journals that hold pointers to large values
 //
 // The header of a segment and the file FORMAT name the version that what they
 // stand for asks for: a store that never had an event is of format 1 and can be
 // used by older programs, and becomes one of format 2 just before its first event
-// is written, one of format 3 just before the first mark of a feed, one of format 4
-// just before the first journal is made, and one of format 5 when it is opened to
-// compress with zstd, or before a back-up with such blocks is restored. An older
+// is written, one of format 3 just before the first mark of a feed, one of format 5
+// when it is opened to compress with zstd, or before a back-up with such blocks is
+// restored, and one of format 6 just before the first journal is made. An older
 // program refuses it as a whole then. Sealed segments have no journal, and a block
 // says by itself what it is compressed with, so that no header asks for the formats
-// 4 and 5.
+// from 4 on.
 package badgerstore

@@ -35,9 +35,9 @@ const (
 	oldestFormat  = 1
 	eventFormat   = 2
 	feedFormat    = 3
-	journalFormat = 4 // of a store only
+	journalFormat = 6 // of a store only
 	zstdFormat    = 5 // of a store only
-	newestFormat  = zstdFormat
+	newestFormat  = journalFormat
 )
 
 // maxSpan is the greatest span that sequence numbers reach.

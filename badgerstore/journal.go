@@ -23,7 +23,7 @@ import (
 // everything in it is in the log and on flash, and the next record is written
 // at the beginning.
 //
-//	4 bytes  "qej" and 1, the version
+//	4 bytes  "qej" and 2, the version
 //	4 bytes  CRC-32C of all that follows, little endian
 //	4 bytes  how many bytes follow, little endian
 //	uvarint  number of the record, from 1 on, one more than that of the one before
@@ -31,10 +31,14 @@ import (
 //	uvarint  version, as Badger counts, of the first transaction
 //	transactions, one behind the other in the log, each with the next version
 //	         uvarint  how many entries; for each:
-//	         uvarint  length of the key
+//	         uvarint  twice the length of the key, plus 1 if the value is one of
+//	                  Badger's pointers to the value log
 //	         bytes    key
 //	         uvarint  length of the value
-//	         bytes    value, with its own version and checksum
+//	         bytes    value, with its own version and checksum, or the pointer
+//
+// In version 1 there are no pointers, and it is the length of the key that stands
+// there. What a pointer points to is on flash before the record is.
 //
 // So a record says which bytes belong where in the memtable's log (redo.go writes
 // them there), and holds all that was written to that log since what the record
@@ -45,11 +49,11 @@ import (
 // For example, the first record, of one transaction of version 7 at place 300,
 // with the key "k" and an empty value:
 //
-//	71 65 6a 01   "qej", version 1
-//	a6 72 57 ed   CRC-32C
+//	71 65 6a 02   "qej", version 2
+//	d5 b2 79 07   CRC-32C
 //	08 00 00 00   8 bytes
 //	01 ac 02 07   number 1, place 300, version 7
-//	01 01 6b 00   one entry: "k", nothing
+//	01 02 6b 00   one entry: "k", nothing
 type journal struct {
 	f      *os.File
 	at     int64  // where the next record goes
@@ -60,7 +64,8 @@ type journal struct {
 
 const (
 	journalName  = "journal"
-	journalMagic = "qej\x01"
+	journalMagic = "qej\x02"
+	journalFirst = "qej\x01" // version 1
 	journalHead  = 12
 
 	// journalBytes is the size of the ring: so much of small commits is written
@@ -154,7 +159,12 @@ func (j *journal) add(place int64, version uint64, entries []entry) bool {
 func appendTransaction(dst []byte, entries []entry) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(entries)))
 	for _, e := range entries {
-		dst = appendEntry(dst, e.key, e.value)
+		head := uint64(len(e.key)) << 1
+		if e.pointer {
+			head |= 1
+		}
+		dst = append(binary.AppendUvarint(dst, head), e.key...)
+		dst = append(binary.AppendUvarint(dst, uint64(len(e.value))), e.value...)
 	}
 	return dst
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -39,7 +41,7 @@ func TestJournalRecords(t *testing.T) {
 	if len(ring) != journalBytes {
 		t.Fatalf("the ring has %d bytes", len(ring))
 	}
-	if got, want := hex.EncodeToString(ring[:21]), "71656a01"+"a67257ed"+"08000000"+"01ac0207"+"01016b00"+"00"; got != want {
+	if got, want := hex.EncodeToString(ring[:21]), "71656a02"+"d5b27907"+"08000000"+"01ac0207"+"01026b00"+"00"; got != want {
 		t.Errorf("the example is\n%s, the comment says\n%s", got, want)
 	}
 	places := []int64{300}
@@ -109,6 +111,19 @@ func TestJournalBounds(t *testing.T) {
 	}
 	if err := j.remove(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A journal of version 1, as older programs have left it, is read.
+func TestJournalOfVersion1(t *testing.T) {
+	ring, err := hex.DecodeString("71656a01" + "a67257ed" + "08000000" + "01ac0207" + "01016b00" + strings.Repeat("00", 1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := scanJournal(ring)
+	want := []journalRecord{{number: 1, place: 300, version: 7, txns: [][]entry{{{key: []byte("k"), value: []byte{}}}}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("read was %+v, want %+v", got, want)
 	}
 }
 

@@ -117,7 +117,11 @@ func scanJournal(ring []byte) []journalRecord {
 // decodeJournalRecord reads the record that b begins with, and returns its size.
 // The entries share the memory of b.
 func decodeJournalRecord(b []byte) (rec journalRecord, size int, ok bool) {
-	if len(b) < journalHead || string(b[:len(journalMagic)]) != journalMagic {
+	if len(b) < journalHead {
+		return rec, 0, false
+	}
+	first := string(b[:len(journalFirst)]) == journalFirst
+	if !first && string(b[:len(journalMagic)]) != journalMagic {
 		return rec, 0, false
 	}
 	n := binary.LittleEndian.Uint32(b[8:])
@@ -133,7 +137,7 @@ func decodeJournalRecord(b []byte) (rec journalRecord, size int, ok bool) {
 	place := r.uvarint()
 	rec.version = r.uvarint()
 	for r.left() > 0 && !r.bad {
-		rec.txns = append(rec.txns, r.transaction())
+		rec.txns = append(rec.txns, r.transaction(first))
 	}
 	rec.place = int64(place & maxLogPlace)
 	if place > maxLogPlace || place < logHeader {
@@ -145,15 +149,22 @@ func decodeJournalRecord(b []byte) (rec journalRecord, size int, ok bool) {
 // maxLogPlace bounds the places that are believed; logs are far smaller.
 const maxLogPlace = 1<<31 - 1
 
-// transaction reads what appendTransaction has written.
-func (r *reader) transaction() []entry {
+// transaction reads what appendTransaction has written, or has written in version 1.
+func (r *reader) transaction(first bool) []entry {
 	const leastEntry = 3 // A key of one byte, and two lengths.
 	n := r.count(leastEntry)
 	entries := make([]entry, 0, n)
 	for range n {
-		e := entry{key: r.bytes(r.length())}
+		var e entry
+		if first {
+			e.key = r.bytes(r.length())
+		} else {
+			head := r.uvarint()
+			e.pointer = head&1 != 0
+			e.key = r.bytes(r.fitting(head >> 1))
+		}
 		e.value = r.bytes(r.length())
-		if len(e.key) == 0 {
+		if len(e.key) == 0 || e.pointer && len(e.value) != pointerSize {
 			r.fail()
 		}
 		entries = append(entries, e)
@@ -166,10 +177,14 @@ func (r *reader) transaction() []entry {
 const endKey = "!badger!txn"
 
 // appendRawTxn appends a transaction as it stands in a log of Badger's, see
-// rawlog.go, with the values themselves. Badger wrote the entries in any order.
+// rawlog.go. Badger wrote the entries in any order.
 func appendRawTxn(dst []byte, version uint64, entries []entry) []byte {
 	for _, e := range entries {
-		dst = appendRaw(dst, metaTxn, e.key, version, e.value)
+		meta := byte(metaTxn)
+		if e.pointer {
+			meta |= metaPointer
+		}
+		dst = appendRaw(dst, meta, e.key, version, e.value)
 	}
 	return appendRaw(dst, metaEndTxn, []byte(endKey), version, strconv.AppendUint(nil, version, 10))
 }

@@ -427,3 +427,43 @@ func TestJournalFails(t *testing.T) {
 	}
 	wantItems(t, "failed", got, total)
 }
+
+// Commits with large values are in the journal, too, by pointers; it does not matter
+// whether the power or the process goes.
+func TestJournalLargeValues(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	total := withJournal(t, p, 5)
+	r := rand.New(rand.NewPCG(1, 2))
+	large := make([]byte, 3*valueThreshold)
+	for i := range large {
+		large[i] = byte(r.Uint32()) // Nothing that can be compressed.
+	}
+	text := string(large)
+	w := p.tail.writer
+	number, synced := w.journal.number, w.memSynced
+	for range 4 {
+		commitSmall(t, p, text, true)
+		produceSmall(t, p, total, 1)
+		total++
+	}
+	commitSmall(t, p, text, false)
+	produceSmall(t, p, total, 1)
+	total++
+	if w.journal.number != number+9 || w.memSynced != synced {
+		t.Fatalf("%d records were written, the log was synced: %v", w.journal.number-number, w.memSynced != synced)
+	}
+	for _, cut := range []bool{false, true} {
+		got, reports := payloads(t, snapshot(t, s, p, cut))
+		found := 0
+		for _, payload := range got {
+			if payload == text {
+				found++
+			}
+		}
+		wantItems(t, fmt.Sprintf("cut %v", cut), deleteLarge(got), total)
+		if found != 5 || len(reports) > 0 {
+			t.Errorf("cut %v: %d of 5 large items, reported %v", cut, found, reports)
+		}
+	}
+}

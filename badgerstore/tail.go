@@ -80,7 +80,10 @@ func (z *sizes) space() int64 { return z.mem + max(z.first, z.ahead()) + z.ahead
 func (z *sizes) memLimit() int64 { return z.mem - logHeader }
 
 // entry is one key with its value.
-type entry struct{ key, value []byte }
+type entry struct {
+	key, value []byte
+	pointer    bool // the value says where in the value log the real one is
+}
 
 const (
 	// What the logs hold beside keys and values: a header of the file, and

@@ -1,17 +1,11 @@
 package badgerstore
 
-// sync puts everything that was written on flash: in the journal, or else in the
-// logs.
+// sync puts everything that was written on flash: the values first, so that no pointer
+// is there without its value; the rest in the journal, or else in the memtable's log.
 func (t *tail) sync() error {
-	if t.memEnd > t.flashed || t.valueEnd > t.valueSynced {
-		sync := t.syncLogs
-		if t.journal != nil && !t.unnoted && t.journal.hasRoom() {
-			sync = t.syncJournal
-		}
-		if err := sync(); err != nil {
-			t.failed = true
-			return err
-		}
+	if err := t.syncAll(); err != nil {
+		t.failed = true
+		return err
 	}
 	if t.synced != t.commits {
 		t.synced = t.commits
@@ -20,13 +14,32 @@ func (t *tail) sync() error {
 	return nil
 }
 
+// syncAll asks the device only for what has changed.
+func (t *tail) syncAll() error {
+	if t.valueEnd > t.valueSynced {
+		if err := fdatasync(t.valueFile); err != nil {
+			return unavailable(err, "cannot sync %s", t.dir)
+		}
+		t.written += pages(t.valueSynced, t.valueEnd)
+		t.syncs++
+		t.valueSynced = t.valueEnd
+	}
+	switch {
+	case t.memEnd == t.flashed:
+		return nil
+	case t.journal != nil && !t.unnoted && t.journal.hasRoom():
+		return t.syncJournal()
+	}
+	return t.syncLog()
+}
+
 // syncJournal writes the journal's record. Where the file system writes everything
-// to a new place and has none left, the logs will do.
+// to a new place and has none left, the log will do.
 func (t *tail) syncJournal() error {
 	n, err := t.journal.write()
 	if isFull(err) {
 		t.journal.reset()
-		return t.syncLogs()
+		return t.syncLog()
 	}
 	if err != nil {
 		return unavailable(err, "cannot write the journal of %s", t.dir)
@@ -37,19 +50,10 @@ func (t *tail) syncJournal() error {
 	return nil
 }
 
-// syncLogs puts the logs on flash: the values first, so that no pointer is there
-// without its value. It asks the device only for the files that have changed.
-func (t *tail) syncLogs() error {
+// syncLog puts the memtable's log on flash, and begins the ring anew.
+func (t *tail) syncLog() error {
 	if err := t.flush(); err != nil {
 		return err
-	}
-	if t.valueEnd > t.valueSynced {
-		if err := fdatasync(t.valueFile); err != nil {
-			return unavailable(err, "cannot sync %s", t.dir)
-		}
-		t.written += pages(t.valueSynced, t.valueEnd)
-		t.syncs++
-		t.valueSynced = t.valueEnd
 	}
 	if t.memEnd > t.memSynced {
 		if err := fdatasync(t.memFile); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -22,7 +23,7 @@ func (t *tail) write(entries []entry) error {
 		return err
 	}
 	t.unnoted = t.unnoted || t.journal != nil
-	if err := t.append(entries); err != nil {
+	if _, err := t.append(entries); err != nil {
 		return err
 	}
 	return t.flush()
@@ -38,10 +39,11 @@ func (t *tail) put(entries []entry, sync bool) error {
 		t.small++
 	}
 	place, version := t.memEnd, t.version+1
-	if err := t.append(entries); err != nil {
+	logged, err := t.append(entries)
+	if err != nil {
 		return err
 	}
-	t.note(small, place, version, entries)
+	t.note(small, place, version, logged)
 	t.commits++
 	if !sync {
 		// The kernel has it in case that the process is killed.
@@ -50,25 +52,26 @@ func (t *tail) put(entries []entry, sync bool) error {
 	return t.sync()
 }
 
-// isSmall reports whether the entries suit a journal: no value in the value log.
+// isSmall reports whether what the entries are in the memtable's log suits a journal.
 func (t *tail) isSmall(entries []entry) bool {
 	size := 0
 	for _, e := range entries {
-		if len(e.value) >= t.threshold {
-			return false
+		n := len(e.value)
+		if n >= t.threshold {
+			n = pointerSize
 		}
-		size += len(e.key) + len(e.value)
+		size += len(e.key) + n
 	}
 	return size <= maxJournaled
 }
 
-// note adds a commit that stands at place in the log to the journal's next record. When
-// that cannot be, only a sync of the logs puts it on flash.
-func (t *tail) note(small bool, place int64, version uint64, entries []entry) {
+// note adds what stands at place in the log to the journal's next record. When that
+// cannot be, only a sync of the log puts it on flash.
+func (t *tail) note(small bool, place int64, version uint64, logged []entry) {
 	if t.journal == nil || t.unnoted {
 		return
 	}
-	t.unnoted = !small || !t.journal.add(place, version, entries)
+	t.unnoted = !small || !t.journal.add(place, version, logged)
 }
 
 // fits sees to it that both logs have room and blocks for the entries.
@@ -88,11 +91,13 @@ func (t *tail) fits(entries []entry) error {
 }
 
 // append appends the entries, as one transaction: large values to the value log, the
-// rest to pending. After an error the tail has failed.
-func (t *tail) append(entries []entry) error {
+// rest to pending. It returns the entries as they are there. After an error the tail
+// has failed.
+func (t *tail) append(entries []entry) (logged []entry, err error) {
 	t.version++
+	logged = entries
 	values := valueWriter{f: t.valueFile, at: t.valueEnd}
-	for _, e := range entries {
+	for i, e := range entries {
 		if len(e.value) < t.threshold {
 			t.pending = appendRaw(t.pending, metaTxn, e.key, t.version, e.value)
 			t.index.add(e.key, t.memWritten+int64(len(t.pending)-checksumSize-len(e.value)), len(e.value), false)
@@ -103,15 +108,19 @@ func (t *tail) append(entries []entry) error {
 		pointer := appendPointer(make([]byte, 0, pointerSize), t.valueNumber, at, values.end())
 		t.pending = appendRaw(t.pending, metaTxn|metaPointer, e.key, t.version, pointer)
 		t.index.add(e.key, place, len(e.value), true)
+		if &logged[0] == &entries[0] {
+			logged = slices.Clone(entries)
+		}
+		logged[i] = entry{key: e.key, value: pointer, pointer: true}
 	}
 	t.pending = appendRaw(t.pending, metaEndTxn, []byte(endKey), t.version, strconv.AppendUint(nil, t.version, 10))
 	t.memEnd = t.memWritten + int64(len(t.pending))
 	if err := values.flush(); err != nil {
 		t.failed = true
-		return unavailable(err, "cannot write the values of %s", t.dir)
+		return nil, unavailable(err, "cannot write the values of %s", t.dir)
 	}
 	t.valueEnd = values.end()
-	return nil
+	return logged, nil
 }
 
 // appendPointer appends what stands for a value whose entry is at a place in a value
