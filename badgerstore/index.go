@@ -82,8 +82,11 @@ func (x *index) find(key []byte) (spot, bool) {
 
 // from returns the places of a letter from a number on.
 func (x *index) from(letter byte, n uint64) []spot {
-	list := x.blocks
-	if letter == letterRecord {
+	var list []spot
+	switch letter {
+	case letterBlock:
+		list = x.blocks
+	case letterRecord:
 		list = x.records
 	}
 	i, _ := slices.BinarySearchFunc(list, n, compareSpot)

@@ -96,6 +96,7 @@ const (
 	maxSegmentSources = 1 << 16
 
 	leastSegment = 1 << 20
+	mostSegment  = 1 << 30 // Badger counts the bytes of a value log in 32 bits.
 	segmentShare = 16
 
 	// valueStep is how far ahead of the write offset blocks of the value log are
@@ -133,7 +134,7 @@ func (o Options) withDefaults() Options {
 			o.SegmentBytes = 4 << 20
 		}
 	}
-	o.SegmentBytes = max(leastSegment, o.SegmentBytes)
+	o.SegmentBytes = max(leastSegment, min(o.SegmentBytes, mostSegment))
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -50,6 +50,7 @@ type Conn struct {
 	alone int  // so many times in a row it waited, and not for nothing
 	skip  int  // so many times it is not tried
 	busy  bool // a request is under way
+	never bool // one thread has to do everything
 
 	mu          sync.Mutex // guards what follows
 	nc          net.Conn   // nil while the scheduler does not know of it
@@ -63,7 +64,9 @@ type Conn struct {
 var _ net.Conn = (*Conn)(nil)
 
 // New returns a Conn for nc, which belongs to it from now on.
-func New(nc net.Conn) *Conn { return &Conn{nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr()} }
+func New(nc net.Conn) *Conn {
+	return &Conn{nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr(), never: runtime.GOMAXPROCS(0) < 2}
+}
 
 // SetBusy says whether a request is under way on the connection, for the others of
 // the group. It is called by who calls Wait; a connection that is closed is not busy.
@@ -98,7 +101,7 @@ func (c *Conn) Wait(g *Group, d time.Duration) bool {
 		return false
 	}
 	raw, err := c.SyscallConn()
-	if err != nil || runtime.GOMAXPROCS(0) < 2 {
+	if err != nil || c.never {
 		return false
 	}
 	ready := false
