@@ -167,26 +167,15 @@ func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
 		return nil, l.end, err
 	}
 	slices.SortStableFunc(kept, func(a, b keyValue) int { return y.CompareKeys(a.key, b.key) })
-	o := badgerOptions(filepath.Dir(path), nil)
-	var size int
+	size := 0
 	for i := range kept {
 		size += len(kept[i].key) + len(kept[i].value.Value)
 	}
-	b := table.NewTableBuilder(table.Options{
-		// A builder that outgrows it loses its table where int has 32 bits.
-		TableSize: uint64(4*size + 4*minMemTable), BlockSize: o.BlockSize, BloomFalsePositive: o.BloomFalsePositive,
-		ChkMode: o.ChecksumVerificationMode, Compression: options.None,
-	})
-	defer b.Close()
+	w := newTableWriter(len(kept), size)
 	for i := range kept {
-		v := &kept[i].value
-		pointed := uint32(0)
-		if v.Meta&metaPointer != 0 && len(v.Value) == pointerSize {
-			pointed = binary.NativeEndian.Uint32(v.Value[4:]) // Badger's pointers lie there as in memory.
-		}
-		b.Add(kept[i].key, *v, pointed)
+		w.add(kept[i].key, &kept[i].value)
 	}
-	return b.Finish(), l.end, nil
+	return w.finish(), l.end, nil
 }
 
 // nameTable adds a table to a MANIFEST; it is on flash on return. The file is
