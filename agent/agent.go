@@ -142,9 +142,11 @@ func (a *Agent) inherit(o *Options) (*listen.Listener, error) {
 // open makes the engine and the API on open stores, and the socket if there is
 // none.
 func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener, error) {
+	budget := api.NewBudget(int64(a.cfg.Limits.MaxInFlightBytes))
 	service, err := queue.Open(ctx, queue.Config{
 		Meta: a.stores.meta, Storages: a.stores.named, Clock: a.clock,
 		Limits: engineLimits(a.cfg, a.memory), Events: a.engineEvents(), Outbox: outboxOptions(&a.cfg.Uplink),
+		Large: budget,
 	})
 	if err != nil {
 		return nil, err
@@ -158,7 +160,7 @@ func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener
 	}
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
-		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), MaxInFlight: int64(a.cfg.Limits.MaxInFlightBytes),
+		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), Budget: budget,
 		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems, Guard: a.guard,
 		Uplink:   a.uplinkAPI(),
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },

@@ -128,7 +128,7 @@ func (c *checker) segment(s *segment) error {
 	}
 	next := s.span << queue.SpanBits
 	return d.each(letterBlock, 0, func(first uint64, _ func(func([]byte) error) error) (bool, error) {
-		items, _, err := readBlock(d, first, c.key.Tag, false)
+		items, _, err := readBlock(d, first, c.key.Tag, false, noMost)
 		if err != nil {
 			if c.anyAlive(first) {
 				return false, err

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"cmp"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/kapetan-io/querator-edge/queue"
@@ -23,8 +24,12 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 		if seq, more = p.state.NextReady(seq); !more {
 			return items, max(from, p.state.Next), nil
 		}
-		b, err := p.blockOf(seq, &p.block)
-		if isCorrupt(err) && len(items) > 0 {
+		most := int64(noMost)
+		if len(items) > 0 {
+			most = maxBytes - bytes
+		}
+		b, err := p.blockUpTo(seq, &p.block, most)
+		if (isCorrupt(err) || isBeyond(err)) && len(items) > 0 {
 			return items, seq, nil // The next call reports it.
 		}
 		if err != nil {
@@ -80,9 +85,39 @@ func (p *partition) Get(seqs []uint64) ([]queue.Item, error) {
 	return items, nil
 }
 
+// ReadySize returns about how many bytes the first ready item from sequence number
+// from on has. Items in one block are small, and taken for alike.
+func (p *partition) ReadySize(from uint64) (int64, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	seq, some := p.state.NextReady(max(from, p.state.Totals.Cursor))
+	if !some {
+		return 0, nil
+	}
+	b, err := p.blockUpTo(seq, &p.block, 0)
+	var beyond *beyondError
+	switch {
+	case errors.As(err, &beyond):
+		return beyond.size, nil
+	case err != nil:
+		return 0, p.failUnlessCorrupt(err)
+	}
+	return b.items[seq-b.first].Size(), nil
+}
+
+// noMost lets a block of any size be read.
+const noMost = math.MaxInt64
+
 // blockOf returns the block that holds sequence number seq. One that has to be
 // decoded is kept in keep. What cannot be read is a queue.Damage.
 func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, error) {
+	return p.blockUpTo(seq, keep, noMost)
+}
+
+// blockUpTo is blockOf, but does not decode a block whose items have more than most
+// bytes each. The error is a beyondError then.
+func (p *partition) blockUpTo(seq uint64, keep *decodedBlock, most int64) (*decodedBlock, error) {
 	for _, b := range []*decodedBlock{&p.block, &p.looked} {
 		if b.holds(seq) {
 			return b, nil
@@ -98,11 +133,14 @@ func (p *partition) blockOf(seq uint64, keep *decodedBlock) (*decodedBlock, erro
 	}
 	defer release()
 	first := seq
-	items, found, err := readBlock(d, first, p.key.Tag, s.boot == p.storage.options.Boot)
+	items, found, err := readBlock(d, first, p.key.Tag, s.boot == p.storage.options.Boot, most)
 	if err == nil && !found {
 		if first, found = d.blockBefore(seq); found {
-			items, found, err = readBlock(d, first, p.key.Tag, s.boot == p.storage.options.Boot)
+			items, found, err = readBlock(d, first, p.key.Tag, s.boot == p.storage.options.Boot, most)
 		}
+	}
+	if isBeyond(err) {
+		return nil, err
 	}
 	b := decodedBlock{span: s.span, first: first, items: items}
 	if err == nil && (!found || !b.holds(seq)) {
@@ -286,7 +324,7 @@ func (p *partition) rebuildSources(s *segment) error {
 	defer release()
 	t := newSourceTail(maxSegmentSources)
 	err = d.each(letterBlock, 0, func(first uint64, _ func(func([]byte) error) error) (bool, error) {
-		items, _, err := readBlock(d, first, p.key.Tag, false)
+		items, _, err := readBlock(d, first, p.key.Tag, false, noMost)
 		if isCorrupt(err) {
 			return true, nil // Its items are lost; the others are to be found.
 		}

@@ -272,7 +272,7 @@ func (p *partition) replay(s *segment, d *database, last bool) (sound bool, err 
 // The engine sets the sums right.
 func (p *partition) revive(d *database) error {
 	return d.each(letterBlock, p.state.Next, func(first uint64, _ func(func([]byte) error) error) (bool, error) {
-		items, found, err := readBlock(d, first, p.key.Tag, false)
+		items, found, err := readBlock(d, first, p.key.Tag, false, noMost)
 		if err != nil || !found || len(items) == 0 {
 			if isCorrupt(err) {
 				return true, nil // Nobody knows how many items it had.

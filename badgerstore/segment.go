@@ -217,15 +217,34 @@ func readCheckpoint(d view) (s *queue.State, err error) {
 	return s, err
 }
 
+// beyondError: a block was not decoded, since its items are larger than was asked for.
+type beyondError struct {
+	size int64 // of an item, on average
+}
+
+func (e *beyondError) Error() string {
+	return fmt.Sprintf("BUG: nobody asked for items of %d bytes", e.size)
+}
+
+// isBeyond reports whether err is a beyondError.
+func isBeyond(err error) bool {
+	var e *beyondError
+	return errors.As(err, &e)
+}
+
 // readBlock returns the items of the block that begins with sequence number
-// first, and whether there is one.
-func readBlock(d view, first uint64, tag queue.Tag, sameBoot bool) (items []queue.Item, found bool, err error) {
+// first, and whether there is one. It is not decoded when its items have more than
+// most bytes each, on average; the error is a beyondError then.
+func readBlock(d view, first uint64, tag queue.Tag, sameBoot bool, most int64) (items []queue.Item, found bool, err error) {
 	found, err = d.get(blockKey(first), func(value []byte) error {
 		h, err := readBlockHeader(value)
 		if err == nil && h.First != first {
 			err = errCorrupt("block", "it begins with %d instead of %d", h.First, first)
 		}
 		if err == nil {
+			if size := h.RawLen/int64(h.Count) + (&queue.Item{}).Size(); size > most {
+				return &beyondError{size: size}
+			}
 			items, err = decodeBlock(value, tag, sameBoot)
 		}
 		if err != nil {

@@ -62,4 +62,4 @@ func (h *deadlines) pop() deadline {
 
 // crowded reports whether the heap has so many stale entries that it is to be
 // rebuilt, when so many hold.
-func (h deadlines) crowded(live int) bool { return len(h) > 2*live+1024 }
+func (h deadlines) crowded(live int) bool { return len(h) > 2*live+64 }

@@ -95,7 +95,7 @@ func (p *partition) allows(w *waiter, it *Item) bool {
 	case size <= leastAhead:
 		return false // There will be room soon.
 	}
-	w.outOfTurn = p.takeTurn()
+	w.outOfTurn = p.takeTurn(size)
 	return w.outOfTurn
 }
 

@@ -9,17 +9,45 @@ import "sync/atomic"
 // out of turn: one at a time in the whole service, since what it takes was not
 // reserved. The right to that is the turn. A partition takes it before such an item
 // is read, as far as it knows; it goes with the lease, and comes back when the
-// lease is released.
+// lease is released. It takes room for the item of what Config.Large has.
 type delivery struct {
 	budget
-	turn atomic.Bool // somebody has it
+	turn  atomic.Bool // somebody has it
+	large LargeRoom   // nil has room for anything
+	bytes int64       // what the turn has taken of it; of whoever has the turn
 }
 
-// takeTurn takes the turn if it is free.
-func (d *delivery) takeTurn() bool { return d.turn.CompareAndSwap(false, true) }
+// LargeRoom is memory for items that are too large for Limits.DeliverBytes, shared
+// with whatever else is large. The engine holds one such item at a time. Its methods
+// are called from any goroutine and must not block.
+type LargeRoom interface {
+	// TakeLarge takes room for an item of about bytes, and reports whether there is
+	// some. Whoever gets none asks again in 20 ms, for as long as it wants some.
+	TakeLarge(bytes int64) bool
+	// GiveLarge gives it back.
+	GiveLarge(bytes int64)
+}
+
+// takeTurn takes the turn for an item of so many bytes if it is free.
+func (d *delivery) takeTurn(bytes int64) bool {
+	if !d.turn.CompareAndSwap(false, true) {
+		return false
+	}
+	if d.large != nil && !d.large.TakeLarge(bytes) {
+		d.turn.Store(false)
+		return false
+	}
+	d.bytes = bytes
+	return true
+}
 
 // giveTurn gives it back. Whoever has it calls this.
-func (d *delivery) giveTurn() { d.turn.Store(false) }
+func (d *delivery) giveTurn() {
+	if d.large != nil {
+		d.large.GiveLarge(d.bytes)
+	}
+	d.turn.Store(false)
+}
 
 // release takes back what was counted for a waiter's items.
 func (d *delivery) release(bytes int64, outOfTurn bool) {
@@ -30,10 +58,11 @@ func (d *delivery) release(bytes int64, outOfTurn bool) {
 	d.used.Add(-bytes)
 }
 
-// takeTurn takes the turn for the partition, which may have it already.
-func (p *partition) takeTurn() bool {
+// takeTurn takes the turn for the partition, which may have it already, for an item
+// of so many bytes.
+func (p *partition) takeTurn(bytes int64) bool {
 	if !p.hasTurn {
-		p.hasTurn = p.deliver.takeTurn()
+		p.hasTurn = p.deliver.takeTurn(bytes)
 	}
 	return p.hasTurn
 }

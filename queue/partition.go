@@ -87,7 +87,7 @@ type partition struct {
 	more       bool      // work was left over; look again at once
 	starved    bool      // somebody waits for room on the disk
 	blocked    bool      // somebody waits, but what is delivered must be released first, or what others hold
-	headLarge  bool      // the first ready item is larger than the read-ahead has room for, as far as is known
+	headLarge  int64     // what the first ready item takes, if it is known to be larger than the read-ahead has room for
 	hasTurn    bool      // see delivery
 	charged    int64     // of crowd.used
 	marks      uint64

@@ -131,11 +131,37 @@ func (g *group) readReady(drop int) error {
 	if p.ahead.len() >= want {
 		return nil
 	}
-	if drop == 0 && p.headLarge && !p.takeTurn() {
-		g.waitsForTurn = true
-		return nil
+	if drop == 0 {
+		may, err := g.mayReadNext()
+		if err != nil {
+			return err
+		}
+		if !may {
+			g.waitsForTurn = true
+			return nil
+		}
 	}
 	return g.fillAhead(want, drop > 0)
+}
+
+// mayReadNext reports whether the next ready item may be read now. One that is too
+// large for the read-ahead is not read before it is its turn, to be thrown away.
+func (g *group) mayReadNext() (bool, error) {
+	p := g.p
+	if p.deliver.limit == 0 || p.ahead.len() > 0 {
+		return true, nil
+	}
+	room := max(leastAhead, p.ahead.budget.left())
+	if p.headLarge == 0 && p.st.Totals.Bytes > room {
+		size, err := p.ps.ReadySize(p.ahead.next)
+		if err != nil {
+			return false, err
+		}
+		if size > room {
+			p.headLarge = size
+		}
+	}
+	return p.headLarge == 0 || p.takeTurn(p.headLarge), nil
 }
 
 // leastAhead is what a partition may read ahead whatever the others have.
@@ -175,7 +201,7 @@ func (g *group) fillAhead(want int, freely bool) error {
 func (g *group) keepWithin(grant int64) {
 	p := g.p
 	a := &p.ahead
-	p.headLarge = false
+	p.headLarge = 0
 	if a.bytes <= grant || !a.budget.isOver() {
 		return
 	}
@@ -183,8 +209,8 @@ func (g *group) keepWithin(grant int64) {
 	if a.bytes <= grant || p.deliver.limit == 0 {
 		return
 	}
-	p.headLarge = true
-	if !p.takeTurn() {
+	p.headLarge = a.first().memory()
+	if !p.takeTurn(p.headLarge) {
 		g.waitsForTurn = true
 		a.drop(a.first().Seq())
 	}

@@ -21,6 +21,9 @@ type Config struct {
 	// Outbox has events written of what becomes of items, for Outboxes; nil
 	// writes none, and costs nothing.
 	Outbox *OutboxOptions
+	// Large has room for items that are larger than may be delivered otherwise; nil
+	// has room for one of any size.
+	Large LargeRoom
 }
 
 // NamedStorage is a storage as the configuration names it.
@@ -105,7 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.outbox = cfg.Outbox.withDefaults()
 	}
 	s.ahead.limit = s.limits.ReadAheadTotal
-	s.deliver.limit = s.limits.DeliverBytes
+	s.deliver.limit, s.deliver.large = s.limits.DeliverBytes, cfg.Large
 	s.seats.limit = s.limits.MaxOpen
 	s.crowd.limit = s.limits.StateBytes
 	s.routes = routes{dead: s.deadPartition, byTag: s.partitionByTag, gate: &s.gate}

@@ -74,6 +74,12 @@ type PartitionStore interface {
 	// there are no more. The items' memory is theirs.
 	Read(from uint64, maxItems int, maxBytes int64) (items []Item, next uint64, err error)
 
+	// ReadySize returns about how many bytes the first ready item with a sequence
+	// number of at least from has, and no less than that if they are more than 256
+	// KiB; 0 if there is none. It is asked before large items are read, and does not
+	// read the item.
+	ReadySize(from uint64) (int64, error)
+
 	// Get returns the items with these sequence numbers, in the same order,
 	// ready or not. Each must be alive, or one that an event of the State's
 	// EventBook is about. Attempts and the lease are as they were

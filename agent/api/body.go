@@ -168,10 +168,14 @@ func (c *call) reserve(n, whole int64) error {
 // takeRoom is reserve, and says whether it was the budget that was full. The
 // goroutine of another call may call it while this one waits.
 func (c *call) takeRoom(n, whole int64) (full bool, err error) {
+	small := whole <= smallBody
+	// Who holds something already goes on: whoever has a claim may wait for that.
+	if !small && c.reserved == 0 && c.h.budget.InFlight()+n > c.h.budget.limitOf(whole)-c.h.budget.claim.kept() {
+		return true, c.h.budget.busy()
+	}
 	if err := c.h.budget.Reserve(n, whole); err != nil {
 		return true, err
 	}
-	small := whole <= smallBody
 	free := c.h.budget.limitOf(whole) - c.h.budget.InFlight() + n
 	if err := c.h.guard.Reserve(c.peer, n, free, small); err != nil {
 		c.h.budget.undo(n)

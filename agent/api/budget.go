@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
@@ -16,10 +17,13 @@ type Budget struct {
 	used  atomic.Int64
 	line  line         // of large requests
 	spent atomic.Int64 // bytes of huge bodies since the last collection
+	claim claim
 }
 
 // NewBudget returns a budget of limit bytes.
-func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+func NewBudget(limit int64) *Budget {
+	return &Budget{limit: limit, claim: claim{begun: time.Now()}}
+}
 
 // Limit returns the size of the budget in bytes.
 func (b *Budget) Limit() int64 { return b.limit }
@@ -49,14 +53,21 @@ func (b *Budget) Reserve(n, whole int64) error {
 	if err := b.fits(whole); err != nil {
 		return err
 	}
-	limit := b.limitOf(whole)
+	if !b.reserve(n, b.limitOf(whole)) {
+		return b.busy()
+	}
+	return nil
+}
+
+// reserve takes n bytes if no more than limit are taken then.
+func (b *Budget) reserve(n, limit int64) bool {
 	for {
 		used := b.used.Load()
 		if used+n > limit {
-			return b.busy()
+			return false
 		}
 		if b.used.CompareAndSwap(used, used+n) {
-			return nil
+			return true
 		}
 	}
 }

@@ -39,6 +39,9 @@ type Options struct {
 	// MaxInFlight bounds the bytes of all bodies that are held at a time, with what
 	// is parsed of them.
 	MaxInFlight int64
+	// Budget takes the place of one of MaxInFlight bytes, for large items of leases to
+	// share it (queue.Config.Large).
+	Budget *Budget
 	// BodyTimeout is how long a client may take to send a body, and how long to
 	// take each part of a reply. Then its connection is closed.
 	BodyTimeout time.Duration
@@ -107,6 +110,9 @@ func New(o Options) *Handler {
 	if o.Version == "" {
 		o.Version = "dev-build"
 	}
+	if o.Budget == nil {
+		o.Budget = NewBudget(o.MaxInFlight)
+	}
 	if o.Guard == nil {
 		o.Guard = access.New(access.Options{})
 	}
@@ -129,7 +135,7 @@ func New(o Options) *Handler {
 		collect:  o.Collect,
 		problems: o.Problems, uplink: o.Uplink,
 		logError: o.LogError,
-		budget:   NewBudget(o.MaxInFlight), largeLists: make(chan struct{}, 1),
+		budget:   o.Budget, largeLists: make(chan struct{}, 1),
 		guard: o.Guard,
 
 		bodyTimeout: o.BodyTimeout,

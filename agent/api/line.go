@@ -44,12 +44,18 @@ func (l *line) wait(user uint64, most time.Duration, take func() (full bool, err
 		return true, nil // Most find room at once.
 	default:
 	}
-	timer := time.NewTimer(most)
+	timer, again := time.NewTimer(most), time.NewTicker(claimFor)
 	defer timer.Stop()
-	select {
-	case <-p.done:
-		return true, nil
-	case <-timer.C:
+	defer again.Stop()
+	for over := false; !over; {
+		select {
+		case <-p.done:
+			return true, nil
+		case <-again.C:
+			l.serve() // A claim that ends by itself gives nothing back.
+		case <-timer.C:
+			over = true
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -66,6 +66,15 @@ func (p *partition) present(sp *span, it *queue.Item) queue.Item {
 	return c
 }
 
+// ReadySize returns how many bytes the first ready item from a number on has.
+func (h *handle) ReadySize(from uint64) (int64, error) {
+	items, _, err := h.Read(from, 1, 0) // Their payloads are shared, nothing is copied.
+	if err != nil || len(items) == 0 {
+		return 0, err
+	}
+	return items[0].Size(), nil
+}
+
 // FindSource returns the sequence number of the item with the source id.
 func (h *handle) FindSource(sourceID string) (uint64, bool, error) {
 	if h.err != nil {

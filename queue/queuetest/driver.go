@@ -338,6 +338,19 @@ func (d *driver) retry(seqs ...uint64) uint64 {
 	return d.commit(change{items: items, removed: seqs, moved: len(seqs)})
 }
 
+// checkReadySize asks for the size of the first ready item, when these are the
+// first.
+func (d *driver) checkReadySize(from uint64, items []queue.Item) {
+	d.t.Helper()
+	size, err := d.ps.ReadySize(from)
+	if err != nil || (size > 0) != (len(items) > 0) {
+		d.t.Fatalf("the first ready item from %d on has %d bytes, %v; %d were read", from, size, err, len(items))
+	}
+	if len(items) > 0 && items[0].Size() > 256<<10 && size < items[0].Size() {
+		d.t.Fatalf("item %d has %d bytes, not %d", items[0].Seq(), items[0].Size(), size)
+	}
+}
+
 // read is Read with its promises checked, but for the items themselves.
 func (d *driver) read(from uint64, maxItems int, maxBytes int64) []queue.Item {
 	d.t.Helper()
@@ -354,6 +367,7 @@ func (d *driver) readNext(from uint64, maxItems int, maxBytes int64) ([]queue.It
 	if len(items) > maxItems {
 		d.t.Fatalf("read from %d returned %d items, asked for %d", from, len(items), maxItems)
 	}
+	d.checkReadySize(from, items)
 	if n := len(items); n > 1 && sizeOf(items[:n-1]) > maxBytes {
 		d.t.Fatalf("read from %d returned %d bytes and one item more, asked for %d", from, sizeOf(items[:n-1]), maxBytes)
 	}

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// claimFor is for how long a claim holds that nobody renews.
+const claimFor = 200 * time.Millisecond
+
+// claim keeps room of a budget aside for a large item that is to be leased: else
+// large bodies that stand in line would take all that is given back, each before the
+// item finds as much as it needs. It is safe for use by any goroutine.
+type claim struct {
+	begun time.Time    // what until counts from
+	bytes atomic.Int64 // 0 is none
+	until atomic.Int64 // when it ends
+}
+
+// kept returns how many bytes are kept aside.
+func (c *claim) kept() int64 {
+	if n := c.bytes.Load(); n > 0 && time.Since(c.begun) < time.Duration(c.until.Load()) {
+		return n
+	}
+	return 0
+}
+
+// set claims n bytes; 0 ends it.
+func (c *claim) set(n int64) {
+	c.until.Store(int64(time.Since(c.begun) + claimFor))
+	c.bytes.Store(n)
+}
+
+// largeOf returns what an item of so many bytes takes of the budget: one that is
+// larger than all that large bodies may have takes as much as that.
+func (b *Budget) largeOf(bytes int64) int64 { return min(bytes, b.limitOf(smallBody+1)) }
+
+// TakeLarge takes room for a large item that is to be leased; see queue.LargeRoom.
+// It goes before large bodies that are not being read yet. Where the budget is small
+// there is either such an item or a large body in memory, not both.
+func (b *Budget) TakeLarge(bytes int64) bool {
+	n := b.largeOf(bytes)
+	if !b.reserve(n, b.limit) {
+		b.claim.set(n)
+		return false
+	}
+	b.claim.set(0)
+	return true
+}
+
+// GiveLarge gives it back, to large bodies that wait before another item gets it.
+func (b *Budget) GiveLarge(bytes int64) { b.Release(b.largeOf(bytes)) }
