@@ -276,8 +276,76 @@ func TestLargeItemsAreLeasedOneAtATime(t *testing.T) {
 			r.Release()
 		}
 		wg.Wait()
-		if n := reads.large.Load(); n > queues*(each+1) {
+		if n := reads.large.Load(); n > queues*each {
 			t.Errorf("%d large items were read to lease %d", n, queues*each)
+		}
+	})
+}
+
+// oneRoom has room for one large item when it is open.
+type oneRoom struct {
+	t      *testing.T
+	closed atomic.Bool
+	taken  atomic.Int64
+}
+
+func (r *oneRoom) TakeLarge(n int64) bool {
+	if r.closed.Load() {
+		return false
+	}
+	if !r.taken.CompareAndSwap(0, n) {
+		r.t.Errorf("room was taken twice")
+	}
+	return true
+}
+
+func (r *oneRoom) GiveLarge(n int64) {
+	if !r.taken.CompareAndSwap(n, 0) {
+		r.t.Errorf("%d bytes of room were given back, %d were taken", n, r.taken.Load())
+	}
+}
+
+// A large item is not even read while there is no room for it elsewhere; small items
+// of other queues go on, and it is leased as soon as there is.
+func TestLargeItemWaitsForRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stop()
+		reads, room := &readStorage{Storage: w.storage}, &oneRoom{t: t}
+		w.over, w.large = reads, room
+		w.limits.DeliverBytes, w.limits.MaxLeaseBytes = 1<<20, 1<<20
+		w.limits.ReadAhead, w.limits.ReadAheadTotal = 256<<10, 1<<20
+		w.start()
+		large, small := w.create("large"), w.create("small")
+		const size = 3 << 20
+		w.produce(large, string(make([]byte, size)))
+		room.closed.Store(true)
+		done := make(chan *queue.LeaseResult, 1)
+		go func() {
+			r, err := large.Lease(w.ctx(), &queue.LeaseRequest{ClientID: "c", BatchSize: 10, RequestTimeout: time.Minute})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- r
+		}()
+		w.pass(10 * time.Second)
+		w.produce(small, "a")
+		w.complete(small, w.lease(small, 1, "a")...)
+		if n := reads.large.Load(); n > 0 || len(done) > 0 {
+			t.Fatalf("%d large items were read and %d leased without room", n, len(done))
+		}
+		room.closed.Store(false)
+		w.pass(time.Second)
+		select {
+		case r := <-done:
+			if n := room.taken.Load(); r == nil || n < size {
+				t.Fatalf("the lease %v took room for %d bytes", r, n)
+			}
+			r.Release()
+		default:
+			t.Fatal("with room nothing was leased")
+		}
+		if n := room.taken.Load(); n != 0 {
+			t.Errorf("%d bytes of room were not given back", n)
 		}
 	})
 }

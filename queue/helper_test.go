@@ -22,6 +22,7 @@ type world struct {
 	over    queue.Storage // takes the place of storage if it is not nil
 	clock   *queuetest.Clock
 	limits  queue.Limits
+	large   queue.LargeRoom
 	svc     *queue.Service
 }
 
@@ -46,7 +47,7 @@ func (w *world) start() {
 		storage = w.over
 	}
 	svc, err := queue.Open(w.ctx(), queue.Config{
-		Meta: w.meta, Clock: w.clock, Limits: w.limits,
+		Meta: w.meta, Clock: w.clock, Limits: w.limits, Large: w.large,
 		Storages: []queue.NamedStorage{{Name: "mem", Storage: storage, Affinity: 1}},
 		Events: queue.Events{PartitionFailed: func(q string, p int, err error) {
 			w.t.Errorf("partition %s/%d failed: %v", q, p, err)

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+var _ queue.LargeRoom = (*Budget)(nil)
+
+const (
+	claimBudget = 8 << 20 // of a memory-limit of 32 MiB
+	claimLarge  = 5_000_000
+)
+
+// A large item that is leased and a large body are not in memory at the same time
+// where there is no room for both, whichever comes first.
+func TestLargeItemAndLargeBodyShareRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{MaxInFlight: claimBudget})
+		body := &call{h: h}
+		if err := body.await(claimLarge); err != nil {
+			t.Fatal(err)
+		}
+		if h.budget.TakeLarge(claimLarge) {
+			t.Fatal("there was room for an item beside a body")
+		}
+		body.release()
+		if !h.budget.TakeLarge(claimLarge) {
+			t.Fatal("there was no room for an item")
+		}
+		if err := (&call{h: h}).await(claimLarge); !errors.Is(err, queue.ErrOverloaded) {
+			t.Fatalf("a body beside an item: %v", err)
+		}
+		h.budget.GiveLarge(claimLarge)
+		if n := h.budget.InFlight(); n != 0 {
+			t.Errorf("%d bytes are in flight", n)
+		}
+	})
+}
+
+// However many bodies stand in line, an item finds room after the one that is being
+// read; and then it is the turn of a body again.
+func TestLargeItemsAndBodiesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{MaxInFlight: claimBudget})
+		const each = 2 * time.Second
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var order string
+		begun := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			order += what
+		}
+		for range 4 {
+			wg.Go(func() {
+				c := &call{h: h}
+				for c.await(claimLarge) != nil { // Refused after 10 s, it tries again.
+				}
+				begun("b")
+				time.Sleep(each)
+				c.release()
+			})
+		}
+		synctest.Wait()
+		wg.Go(func() {
+			for range 3 {
+				for !h.budget.TakeLarge(claimLarge) {
+					time.Sleep(20 * time.Millisecond)
+				}
+				begun("i")
+				time.Sleep(each)
+				h.budget.GiveLarge(claimLarge)
+			}
+		})
+		wg.Wait()
+		if order != "bibibib" {
+			t.Errorf("bodies and items had their turns in the order %q, want bibibib", order)
+		}
+	})
+}
+
+// A call that holds a part of the budget gets more although an item waits, which may
+// be waiting for that part; and a claim that nobody renews ends.
+func TestClaimKeepsOutWhoHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{MaxInFlight: claimBudget})
+		holds := &call{h: h}
+		if err := holds.await(4 << 20); err != nil {
+			t.Fatal(err)
+		}
+		if h.budget.TakeLarge(claimLarge) {
+			t.Fatal("there was room for an item")
+		}
+		if err := holds.reserve(1<<20, 1<<20); err != nil {
+			t.Errorf("a call that goes on: %v", err)
+		}
+		if err := (&call{h: h}).reserve(1<<20, 1<<20); err == nil {
+			t.Error("a body took the room that an item waits for")
+		}
+		if err := (&call{h: h}).reserve(1<<10, 1<<10); err != nil {
+			t.Errorf("a small body: %v", err)
+		}
+		start := time.Now()
+		if err := (&call{h: h}).await(1 << 20); err != nil || time.Since(start) > 2*claimFor {
+			t.Errorf("when the claim had ended a body waited for %v: %v", time.Since(start), err)
+		}
+	})
+}
+
+// An item that is larger than all that large bodies may have takes all of it.
+func TestItemLargerThanTheBudget(t *testing.T) {
+	b := NewBudget(claimBudget)
+	if !b.TakeLarge(100 << 20) {
+		t.Fatal("an item of 100 MiB would never be leased")
+	}
+	if n := b.InFlight(); n != b.limitOf(smallBody+1) {
+		t.Errorf("it takes %d bytes", n)
+	}
+	b.GiveLarge(100 << 20)
+	if n := b.InFlight(); n != 0 {
+		t.Errorf("%d bytes were not given back", n)
+	}
+}
