@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/kapetan-io/querator-edge/agent/config"
 	"github.com/kapetan-io/querator-edge/agent/device"
@@ -61,6 +62,7 @@ func openStorage(cfg *config.Config, p *config.PartitionStorage, share, floor in
 	}
 	o := badgerstore.Options{
 		Dir: p.StorageDir, Boot: clock.Boot(), MemoryBudget: share, Events: events, MinFree: floor, MinFreeInodes: inodes,
+		Collect: runtime.GC,
 	}
 	if cfg.Storage.Compression == config.CompressionZstd {
 		o.Compression = badgerstore.CompressZstd

@@ -165,7 +165,7 @@ func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *pack
 	for i := range items {
 		payloads += len(items[i].Payload)
 	}
-	if len(items) == 1 && payloads > packerKeep {
+	if isLarge(items) {
 		scratch.raw = keepSmall(facts)
 		return appendLarge(dst, items, facts, at)
 	}

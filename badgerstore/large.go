@@ -14,6 +14,21 @@ import (
 // would take more than twice its size for a moment, which is a third of all the
 // memory of a small device.
 
+// isLarge reports whether the items of a block are such a one.
+func isLarge(items []queue.Item) bool {
+	return len(items) == 1 && len(items[0].Payload) > packerKeep
+}
+
+// shareLarge lets a large item have its payload in the block that it was just
+// encoded in, if it lies there as it is: nobody needs the memory of the request any
+// more then.
+func shareLarge(it *queue.Item, block []byte) {
+	if block[1]&^flagUntrusted == codecNone {
+		end := len(block) - sumSize
+		it.Payload = block[end-len(it.Payload) : end : end]
+	}
+}
+
 const (
 	// largePiece is how much of a large item is compressed at a time.
 	largePiece = 256 << 10

@@ -90,6 +90,9 @@ func (p *partition) write(t *tail, c *queue.Commit) error {
 		defer p.storage.large.Unlock()
 	}
 	entries := p.encode(t, c)
+	if size >= largeCommit && p.storage.options.Collect != nil {
+		p.storage.options.Collect() // Badger copies them once more.
+	}
 	if err := t.put(entries, c.Sync); err != nil {
 		return err
 	}
@@ -115,7 +118,8 @@ func (p *partition) check(c *queue.Commit) error {
 }
 
 // encode returns the blocks of the commit and, last, its record. They lie in
-// p.buf until the next call.
+// p.buf until the next call, but for large items, which have memory of their own:
+// p.buf would be copied when it grows.
 func (p *partition) encode(t *tail, c *queue.Commit) []entry {
 	var runs [][]queue.Item
 	if len(c.Items) > 0 {
@@ -128,8 +132,14 @@ func (p *partition) encode(t *tail, c *queue.Commit) []entry {
 	first := c.Added.First
 	p.packer.with = p.storage.compressor
 	for _, run := range runs {
-		buf = appendBlock(buf, run, c.At, &p.packer)
-		entries = append(entries, entry{key: blockKey(first)})
+		e := entry{key: blockKey(first)}
+		if isLarge(run) {
+			e.value = appendBlock(nil, run, c.At, &p.packer)
+			shareLarge(&run[0], e.value)
+		} else {
+			buf = appendBlock(buf, run, c.At, &p.packer)
+		}
+		entries = append(entries, e)
 		ends = append(ends, len(buf))
 		first += uint64(len(run))
 	}
@@ -138,7 +148,9 @@ func (p *partition) encode(t *tail, c *queue.Commit) []entry {
 	ends = append(ends, len(buf))
 	begin := 0
 	for i, end := range ends {
-		entries[i].value = buf[begin:end:end]
+		if entries[i].value == nil {
+			entries[i].value = buf[begin:end:end]
+		}
 		begin = end
 	}
 	p.buf = buf

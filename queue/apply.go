@@ -83,6 +83,7 @@ func (g *group) produce(r *request) error {
 		p.payload += int64(len(it.Payload))
 	}
 	g.moveFeed(r.feed)
+	r.items = nil // The store may copy large ones, to let go of the request's body.
 	return nil
 }
 

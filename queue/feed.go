@@ -89,11 +89,11 @@ func (q *Queue) TakeFeed(ctx context.Context, req *FeedRequest) error {
 	}
 	p := q.core.parts[0]
 	r := newRequest(kindProduce)
-	r.items, r.feed = req.Items, &feedStep{from: req.From, to: req.To}
+	r.items, r.count, r.feed = req.Items, len(req.Items), &feedStep{from: req.From, to: req.To}
 	for i := range r.items {
 		r.bytes += r.items[i].Size()
 	}
-	p.pending.Add(int64(len(r.items)))
+	p.pending.Add(int64(r.count))
 	return q.submit(ctx, p, r, req.RequestTimeout)
 }
 

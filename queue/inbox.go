@@ -24,7 +24,8 @@ const (
 type request struct {
 	kind requestKind
 
-	items []Item    // produce
+	items []Item    // produce, until they are in a commit
+	count int       // produce: how many they are
 	bytes int64     // produce: the sum of their sizes
 	feed  *feedStep // produce: the mark that goes with them; nil for none
 

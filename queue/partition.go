@@ -183,7 +183,7 @@ func (p *partition) reject(r *request, err error) {
 func (p *partition) taken(r *request) {
 	switch r.kind {
 	case kindProduce:
-		p.pending.Add(-int64(len(r.items)))
+		p.pending.Add(-int64(r.count))
 	case kindLease:
 		p.promised.Add(-int64(r.lease.batch))
 	}

@@ -192,12 +192,12 @@ func (q *Queue) Produce(ctx context.Context, req *ProduceRequest) error {
 		return err
 	}
 	r := newRequest(kindProduce)
-	r.items, r.released = req.Items, req.Released
+	r.items, r.count, r.released = req.Items, len(req.Items), req.Released
 	for i := range r.items {
 		r.bytes += r.items[i].Size()
 	}
 	p := q.producePartition(req.Items)
-	p.pending.Add(int64(len(r.items)))
+	p.pending.Add(int64(r.count))
 	return q.submit(ctx, p, r, req.RequestTimeout)
 }
 

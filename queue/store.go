@@ -62,7 +62,7 @@ type PartitionStore interface {
 	ReserveMove(items int, bytes int64) (first uint64, err error)
 
 	// Commit writes c; the State has its changes already. It may keep nothing
-	// of c after it returns.
+	// of c after it returns. It may let Items have their payloads in other memory.
 	Commit(c *Commit) error
 
 	// Sync puts on flash what was committed without Sync.
