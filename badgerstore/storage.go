@@ -92,7 +92,7 @@ func New(o Options) (*Storage, error) {
 }
 
 // tableShare is how much of the memory budget there is for each table that is built
-// at a time: that takes Badger 4 MiB for a moment, however small the table is.
+// at a time: that takes twice the entries of the memtable for a moment.
 const tableShare = 16 << 20
 
 // shutTail closes a segment that was written. Its table is built when its turn has

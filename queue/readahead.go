@@ -84,7 +84,7 @@ func (a *readAhead) tidy() {
 }
 
 // keptAhead is for how many items the room is kept although there are few.
-const keptAhead = 64
+const keptAhead = 16
 
 func (a *readAhead) account(n int64) {
 	a.bytes += n
