@@ -32,7 +32,7 @@ type memoryShares struct {
 	// heap is what the collector keeps the process within. It does not count what
 	// the kernel holds, which is in buffers, and takes a moment to begin.
 	heap int64
-	// stores is for the databases of all partition storages; three quarters of it
+	// stores is for the databases of all partition storages; two thirds of it
 	// are enough for the open partitions with the least that they need.
 	stores int64
 	open   int // partitions that are open for writing at a time
@@ -68,7 +68,7 @@ func sharesOf(limit int64) memoryShares {
 	m.group = min(1<<20, m.commits/2)
 	m.maxConnections = int(m.connections / connMemory)
 	m.wide = int(m.buffers / wideBuffer)
-	m.open = int(max(leastOpen, m.stores*3/4/badgerstore.TailMemory))
+	m.open = int(max(leastOpen, m.stores*2/3/badgerstore.TailMemory))
 	return m
 }
 

@@ -30,6 +30,7 @@ type Memory struct {
 	File      int64 // pages of files, Dirty among them
 	Dirty     int64 // not yet written, or being written
 	Kernel    int64
+	Held      int64 // Anonymous and Kernel together, nearly all of which cannot be given back
 	Squeezed  int64 // how often the limit was met, and something had to be reclaimed
 	Killed    int64 // processes killed for want of memory
 }
@@ -187,6 +188,7 @@ func (g *Cgroup) Memory() (Memory, error) {
 		Anonymous: stat["rss"], File: stat["cache"], Dirty: stat["dirty"] + stat["writeback"],
 		Kernel: g.number("memory.kmem.usage_in_bytes"), Squeezed: g.number("memory.failcnt"), Killed: oom["oom_kill"],
 	}
+	m.Held = m.Anonymous + m.Kernel
 	return m, errors.Join(err, err2)
 }
 
@@ -201,6 +203,7 @@ func (g *Cgroup) unifiedMemory() (Memory, error) {
 	if m.Kernel == 0 { // Before Linux 5.18 there is no sum.
 		m.Kernel = stat["kernel_stack"] + stat["pagetables"] + stat["percpu"] + stat["slab"] + stat["sock"]
 	}
+	m.Held = m.Anonymous + m.Kernel
 	return m, errors.Join(err, err2)
 }
 

@@ -158,8 +158,8 @@ func runLoad(t *testing.T, p *crashtest.Process, group *memtest.Cgroup, seed uin
 }
 
 func report(t *testing.T, when string, m memtest.Memory) {
-	t.Logf("%s, at most: anonymous %s, kernel %s, file pages %s (%s of them dirty), all %s, limit met %d times", when,
-		size(m.Anonymous), size(m.Kernel), size(m.File), size(m.Dirty), size(max(m.Total, m.Peak)), m.Squeezed)
+	t.Logf("%s, at most: anonymous %s, kernel %s, both at a time %s, file pages %s (%s of them dirty), all %s, limit met %d times", when,
+		size(m.Anonymous), size(m.Kernel), size(m.Held), size(m.File), size(m.Dirty), size(max(m.Total, m.Peak)), m.Squeezed)
 }
 
 func size(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/mib) }

@@ -51,6 +51,7 @@ func (s *Sampler) sample() {
 	x := &s.max
 	x.Total, x.Peak = max(x.Total, m.Total), max(x.Peak, m.Peak)
 	x.Anonymous, x.Kernel = max(x.Anonymous, m.Anonymous), max(x.Kernel, m.Kernel)
+	x.Held = max(x.Held, m.Held)
 	x.File, x.Dirty = max(x.File, m.File), max(x.Dirty, m.Dirty)
 	x.Squeezed, x.Killed = m.Squeezed, m.Killed
 }

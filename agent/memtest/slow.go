@@ -33,10 +33,11 @@ func (s *slowConn) Read(p []byte) (int, error) {
 	if !s.read {
 		return s.Conn.Read(p)
 	}
-	if err := s.pause(); err != nil {
-		return 0, err
+	n, err := s.Conn.Read(p[:min(len(p), slowPart)])
+	if err != nil {
+		return n, err
 	}
-	return s.Conn.Read(p[:min(len(p), slowPart)])
+	return n, s.pause(n) // For what there was: a small send buffer makes it no slower.
 }
 
 func (s *slowConn) Write(p []byte) (n int, err error) {
@@ -44,7 +45,7 @@ func (s *slowConn) Write(p []byte) (n int, err error) {
 		part := len(p)
 		if s.write {
 			part = min(part, slowPart)
-			if err := s.pause(); err != nil {
+			if err := s.pause(part); err != nil {
 				return n, err
 			}
 		}
@@ -58,9 +59,9 @@ func (s *slowConn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// pause waits until the next part is due.
-func (s *slowConn) pause() error {
-	s.next = s.next.Add(slowPause)
+// pause waits for as long as n bytes take.
+func (s *slowConn) pause(n int) error {
+	s.next = s.next.Add(slowPause * time.Duration(n) / slowPart)
 	if least := time.Now().Add(-slowBehind); s.next.Before(least) {
 		s.next = least
 	}
