@@ -216,7 +216,7 @@ func isUnknown(err error) bool {
 
 // produceLarge puts large payloads into a queue.
 func (l *Load) produceLarge(ctx context.Context, c *client.Client, i int) {
-	items := newPayloads(l.Seed+uint64(1000+i), l.LargeBody, 1)
+	items := newLarge(l.Seed+uint64(1000+i), l.LargeBody, i)
 	for ctx.Err() == nil {
 		begin := time.Now()
 		err := c.Produce(ctx, largeQueue, items.take(1)...)
@@ -257,6 +257,17 @@ func newPayloads(seed uint64, size, n int) *payloads {
 			b = fmt.Appendf(b, `{"sensor":%d,"value":%.3f,"sequence":%d,"note":"nominal %x"}`, rnd.IntN(40), rnd.Float64(), i, rnd.Uint64())
 		}
 		p.items[i].Payload = bytes.Clone(b[:size])
+	}
+	return p
+}
+
+// newLarge returns one large payload for a client: every second one sends what cannot
+// be compressed, such as pictures.
+func newLarge(seed uint64, size, client int) *payloads {
+	p := newPayloads(seed, size, 1)
+	if client%2 == 1 {
+		rnd := rand.NewChaCha8([32]byte{byte(client)})
+		_, _ = rnd.Read(p.items[0].Payload) // Never fails.
 	}
 	return p
 }

@@ -89,7 +89,7 @@ func (l *Load) slowClient(ctx context.Context, read, write bool) *client.Client 
 func (l *Load) sendSlowly(ctx context.Context, _ *client.Client, i int) {
 	c := l.slowClient(ctx, false, true)
 	defer c.Close()
-	items := newPayloads(l.Seed+uint64(2000+i), l.LargeBody, 1)
+	items := newLarge(l.Seed+uint64(2000+i), l.LargeBody, i)
 	for ctx.Err() == nil {
 		begin := time.Now()
 		err := c.Produce(ctx, slowQueue, items.take(1)...)
