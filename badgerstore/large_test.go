@@ -23,7 +23,7 @@ func noise(size int) []byte {
 }
 
 // When a large item that cannot be compressed is in its block, nobody holds the
-// memory any more that it came in: Badger is about to copy it once more.
+// memory any more that it came in.
 func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
 	const size = 5_000_000
 	var body weak.Pointer[byte]

@@ -42,9 +42,9 @@ type Options struct {
 	SegmentBytes int64
 	// Compression says how items are compressed; the zero value is S2.
 	Compression Compression
-	// Collect is called when items of a MiB and more were copied, before Badger copies
-	// them once more, with a function that collects garbage where memory is short, such
-	// as runtime.GC; nil collects nothing.
+	// Collect is called when items of a MiB and more are in blocks, so that the memory
+	// that they came in is free while they are written, which takes a while. It
+	// collects garbage where memory is short, as runtime.GC does; nil collects nothing.
 	Collect func()
 	// Now is the wall clock, for the time of creation in segment headers, which
 	// only people read; nil means time.Now.

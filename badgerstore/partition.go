@@ -91,7 +91,7 @@ func (p *partition) write(t *tail, c *queue.Commit) error {
 	}
 	entries := p.encode(t, c)
 	if size >= largeCommit && p.storage.options.Collect != nil {
-		p.storage.options.Collect() // Badger copies them once more.
+		p.storage.options.Collect()
 	}
 	if err := t.put(entries, c.Sync); err != nil {
 		return err

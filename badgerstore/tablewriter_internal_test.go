@@ -60,7 +60,7 @@ func writeTable(list []tableEntry) []byte {
 
 // badgerTable returns it as Badger builds it.
 func badgerTable(list []tableEntry) []byte {
-	o := badgerOptions("", leastSizes(minMemTable), nil)
+	o := badgerOptions("", nil)
 	b := table.NewTableBuilder(table.Options{TableSize: 64 << 20, BlockSize: o.BlockSize, BloomFalsePositive: o.BloomFalsePositive,
 		ChkMode: o.ChecksumVerificationMode, Compression: options.None})
 	defer b.Close()
