@@ -102,7 +102,10 @@ func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []que
 		return r.Err
 	}
 	p.probed, p.atomic = true, r.Batch != "" && r.Count == 1
-	return p.stored(ctx, g, all, r.Seq, r.Duplicate)
+	if err := p.stored(ctx, g, all, r.Seq, r.Duplicate); err != nil || !p.cfg.Marker {
+		return err
+	}
+	return p.mark(ctx, c, g, all)
 }
 
 // sendBatch sends messages that are stored together or not at all.
@@ -139,6 +142,19 @@ func (p *pump) marker(g *progress, all []*message) *nats.Msg {
 	hub.Marker(m, g.names.ID(last.Epoch, last.Seq))
 	hub.ForStream(m, p.cfg.Stream)
 	return m
+}
+
+// mark publishes the marker for events that the server has, where it was not in their batch. If what became of it is not
+// known, it is owed.
+func (p *pump) mark(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
+	g.owed = all
+	err := p.window(ctx, c, []*message{{nats: p.marker(g, all), size: markerSize}})[0].Err
+	switch hub.Classify(err) {
+	case hub.ClassTransport, hub.ClassUnknown, hub.ClassBusy:
+	default:
+		g.owed = nil
+	}
+	return err
 }
 
 // window publishes messages one behind the other.
@@ -183,7 +199,7 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 			p.chain, p.calm = min(2*p.chain, p.cfg.Window), 0
 		}
 		if p.cfg.Marker {
-			return p.window(ctx, c, []*message{{nats: p.marker(g, all), size: markerSize}})[0].Err
+			return p.mark(ctx, c, g, all)
 		}
 		return nil
 	}
@@ -217,6 +233,7 @@ func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence ui
 	if !known {
 		g.fence, g.singly = fence, 0
 	}
+	g.owed = nil // Of earlier events.
 	g.sent = p.now()
 	g.looked, g.verify = g.sent, g.sent.Add(p.cfg.Timing.Verify)
 	if g.missing != nil && last >= g.missing.Seq {
