@@ -14,7 +14,8 @@
 // identity with the outbox (readback.go):
 //
 //	nothing there, nothing delivered    begin
-//	nothing there, but delivered        aged out: go on; another stream: send again what is retained
+//	nothing there, but delivered        aged out: go on; another stream, or the number of the event is that of
+//	                                    another message: the server lost it; send again what is retained
 //	the last one that was delivered     go on behind it
 //	a later one of ours                 its receipt was lost: it counts as delivered
 //	an earlier one of ours              the server lost acknowledged events: they are sent again

@@ -61,6 +61,91 @@ func Test10ServerLostAcknowledgedEvents(t *testing.T) {
 	}
 }
 
+// Test10NumbersGivenAgain has a server that was set back give the numbers of what it lost to events of another device
+// before this one is connected again: that the stream is as long as it was says nothing then.
+func Test10NumbersGivenAgain(t *testing.T) {
+	t.Parallel()
+	for _, deleted := range []bool{false, true} {
+		t.Run(fmt.Sprint("and deleted ", deleted), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, map[string]any{"duplicate_window": (100 * time.Millisecond).Nanoseconds()})
+			r := run(t, b.config(), b.src, nil)
+			b.src.boxes[0].produce(10)
+			r.drained(b.src)
+			image := b.image()
+			b.src.boxes[1].produce(3) // All that there is on this subject is lost.
+			r.drained(b.src)
+			b.proxy.set(func() { b.proxy.refuse = true })
+			b.proxy.cut()
+			b.setBack(image)
+			admin := b.admin()
+			other := newTruth()
+			src := newSource(other, partName{"gamma", 0})
+			src.boxes[0].produce(20)
+			cfg := configFor("nats://" + b.addr())
+			cfg.Hub.Device = "another"
+			run(t, cfg, src, nil).drained(src)
+			want := 33
+			if deleted { // Somebody removes what is in the place of the event that was last.
+				api(t, admin, "STREAM.MSG.DELETE.QUERATOR", map[string]any{"seq": 13})
+				want--
+			}
+			b.proxy.set(func() { b.proxy.refuse = false })
+			eventually(t, "what was lost is there again", func() bool { return streamMessages(t, admin) == want })
+			b.src.boxes[1].produce(1)
+			r.drained(b.src)
+			var ours []stored
+			for _, s := range readStream(t, admin) {
+				if s.device == "dev" {
+					ours = append(ours, s)
+				}
+			}
+			if v := check(b.truth, ours); v.messages != 14 || v.lost+v.dup+v.inverted+v.wrong+v.gapped > 0 {
+				t.Errorf("%+v", v)
+			}
+			if n := r.reports(uplink.AlarmRegressed); n != 1 {
+				t.Errorf("%d alarms, not 1", n)
+			}
+		})
+	}
+}
+
+// Test10LostBehindTheMarker has a server lose an event whose predecessors it had forgotten, so that a marker is all that
+// is left of them. What the marker says is not sent again.
+func Test10LostBehindTheMarker(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, map[string]any{
+		"duplicate_window": (100 * time.Millisecond).Nanoseconds(), "allow_rollup_hdrs": true, "allow_msg_ttl": true,
+	})
+	cfg := b.config()
+	cfg.Marker = true
+	r := run(t, cfg, b.src, nil)
+	box := b.src.boxes[0]
+	box.produce(5)
+	r.drained(b.src)
+	admin := b.admin()
+	// By hand: servers that forget messages for their age forget the marker too when they start.
+	api(t, admin, "STREAM.PURGE.QUERATOR", map[string]any{"filter": "querator.dev.alpha.0"})
+	if n := streamMessages(t, admin); n != 1 {
+		t.Fatalf("%d messages are left, not the marker alone", n)
+	}
+	image := b.image()
+	before := streamSeq(t, admin)
+	box.produce(1)
+	r.drained(b.src)
+	b.setBack(image)
+	admin = b.admin()
+	eventually(t, "the event and its marker are stored again", func() bool { return streamSeq(t, admin) == before+2 })
+	r.drained(b.src)
+	b.proxy.cut()
+	eventually(t, "it looks again", func() bool { return r.Status(t.Context()).Connects > 2 })
+	box.produce(1)
+	r.drained(b.src)
+	if now := streamSeq(t, admin); now != before+4 {
+		t.Errorf("the stream went from %d to %d, not to %d", before, now, before+4)
+	}
+}
+
 // Test10FoundWhileIdle has the server lose the last events without any error or reconnect that would tell.
 func Test10FoundWhileIdle(t *testing.T) {
 	t.Parallel()

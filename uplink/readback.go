@@ -127,6 +127,7 @@ func lostEvent(st *queue.OutboxState, first, last uint64) *queue.Event {
 // absent decides what it means that the server has no message on the subject.
 func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) error {
 	g.fence = 0
+	has := uint64(0) // the last event that the server had, as far as something says so
 	if p.cfg.Marker {
 		marker, err := c.Last(ctx, p.cfg.Stream, g.names.MarkerSubject(), p.cfg.Timing.Lookup)
 		if err != nil {
@@ -134,9 +135,12 @@ func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.O
 		}
 		if epoch, seq, ok := g.names.ParseID(marker.MsgID); ok {
 			if end, ours := endOfEpoch(st, epoch); ours {
-				g.tail = max(st.Delivered, min(seq, end))
-				return p.save(ctx, g, g.tail, st.Fence)
+				has = min(seq, end)
 			}
+		}
+		if has > 0 && has >= st.Delivered {
+			g.tail = has
+			return p.save(ctx, g, g.tail, st.Fence)
 		}
 	}
 	if st.Delivered == 0 {
@@ -145,23 +149,56 @@ func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.O
 	}
 	info, err := c.Info(ctx, p.cfg.Stream, p.infoTimeout())
 	switch {
-	case err == nil && info.State.LastSeq >= st.Fence && (g.created.IsZero() || g.created.Equal(info.Created)):
-		g.created = info.Created
-		g.tail = st.Delivered // It was kept for its time, and is gone.
-		return nil
-	case err == nil:
-		g.created, p.created = info.Created, info.Created
-		p.regressed(g, st, 0)
-		return nil
 	case hub.Classify(err) == hub.ClassTransport || ctx.Err() != nil:
 		return err
+	case err != nil:
+		p.unclear(g, st, has)
+		return nil
 	}
-	// Nobody says whether the stream is another one, or only forgot the events for their age. What can be sent
-	// again is sent one by one: a server that still knows it drops it.
-	p.regressed(g, st, 0)
-	g.missing, g.singly = nil, max(g.singly, st.Delivered)
-	g.tail = min(st.Delivered, st.Retained-1)
+	another := !g.created.IsZero() && !g.created.Equal(info.Created)
+	g.created, p.created = info.Created, info.Created
+	switch {
+	case another, info.State.LastSeq < st.Fence:
+		p.regressed(g, st, has)
+	case info.State.FirstSeq > st.Fence: // It was kept for its time, and is gone.
+		g.tail = st.Delivered
+	default:
+		return p.between(ctx, c, g, st, has, info)
+	}
 	return nil
+}
+
+// between decides what it means that the event that was last is not there, though older messages than it are, and newer
+// ones. That they are may be since the server was set back, and others have published since: their messages have the
+// numbers of those that it lost.
+func (p *pump) between(
+	ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState, has uint64, info *hub.StreamInfo,
+) error {
+	at, err := c.At(ctx, p.cfg.Stream, st.Fence, p.infoTimeout())
+	switch {
+	case hub.Classify(err) == hub.ClassTransport || ctx.Err() != nil:
+		return err
+	case err == nil && at.Found && at.Subject == g.names.Subject: // A replica that has to catch up did not see it.
+		return p.settle(ctx, g, st, at)
+	case err == nil && at.Found:
+		p.regressed(g, st, has)
+	case info.Config.Retention != "limits": // Somebody has consumed it.
+		g.tail = st.Delivered
+	default:
+		p.unclear(g, st, has)
+	}
+	return nil
+}
+
+// unclear goes on where nobody says whether the server lost the events, or only forgot them for their age. What can be
+// sent again is sent one by one: a server that still knows it drops it.
+func (p *pump) unclear(g *progress, st *queue.OutboxState, has uint64) {
+	if st.Retained > st.Delivered {
+		g.tail, g.resent, g.missing = st.Delivered, 0, nil
+		return
+	}
+	p.regressed(g, st, max(has, st.Retained-1))
+	g.missing, g.singly = nil, max(g.singly, st.Delivered)
 }
 
 // infoTimeout is short: a login that may not ask may get no answer.

@@ -192,3 +192,9 @@ func streamSeq(t testing.TB, nc *nats.Conn) uint64 {
 	state := streamInfo(t, nc)["state"].(map[string]any)
 	return uint64(state["last_seq"].(float64))
 }
+
+// streamMessages is how many the stream has.
+func streamMessages(t testing.TB, nc *nats.Conn) int {
+	t.Helper()
+	return int(streamInfo(t, nc)["state"].(map[string]any)["messages"].(float64))
+}

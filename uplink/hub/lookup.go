@@ -13,11 +13,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Last is the last message on a subject.
+// Last is the last message on a subject, or the one that was asked for.
 type Last struct {
-	Found bool
-	Seq   uint64 // in the stream
-	MsgID string // the identity of the message, or of the event that a marker names
+	Found   bool
+	Seq     uint64 // in the stream
+	Subject string // only where it was asked for by its number
+	MsgID   string // the identity of the message, or of the event that a marker names
 }
 
 // Last reads back the last message on a subject. It needs the right to publish to
@@ -56,7 +57,17 @@ func lastOf(seq uint64, h nats.Header) Last {
 
 // lastOfLeader is Last for streams that do not allow direct gets.
 func (c *Conn) lastOfLeader(ctx context.Context, stream, subject string, timeout time.Duration) (Last, error) {
-	ask, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	return c.ofLeader(ctx, stream, map[string]any{"last_by_subj": subject}, timeout)
+}
+
+// At asks the leader of a stream for the message of a number, whatever its subject. A device need not have the right.
+func (c *Conn) At(ctx context.Context, stream string, seq uint64, timeout time.Duration) (Last, error) {
+	return c.ofLeader(ctx, stream, map[string]any{"seq": seq}, timeout)
+}
+
+// ofLeader asks the leader of a stream for a message.
+func (c *Conn) ofLeader(ctx context.Context, stream string, which map[string]any, timeout time.Duration) (Last, error) {
+	ask, err := json.Marshal(which)
 	if err != nil {
 		return Last{}, err
 	}
@@ -66,6 +77,7 @@ func (c *Conn) lastOfLeader(ctx context.Context, stream, subject string, timeout
 	}
 	var answer struct {
 		Message struct {
+			Subject string `json:"subject"`
 			Seq     uint64 `json:"seq"`
 			Headers string `json:"hdrs"`
 		} `json:"message"`
@@ -80,15 +92,19 @@ func (c *Conn) lastOfLeader(ctx context.Context, stream, subject string, timeout
 		}
 		return Last{}, answer.Error
 	}
-	raw, err := base64.StdEncoding.DecodeString(answer.Message.Headers)
-	if err != nil {
-		return Last{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	var h nats.Header
+	if answer.Message.Headers != "" {
+		raw, err := base64.StdEncoding.DecodeString(answer.Message.Headers)
+		if err == nil {
+			h, err = nats.DecodeHeadersMsg(raw)
+		}
+		if err != nil {
+			return Last{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+		}
 	}
-	h, err := nats.DecodeHeadersMsg(raw)
-	if err != nil {
-		return Last{}, fmt.Errorf("%w: %w", ErrAnswer, err)
-	}
-	return lastOf(answer.Message.Seq, h), nil
+	l := lastOf(answer.Message.Seq, h)
+	l.Subject = answer.Message.Subject
+	return l, nil
 }
 
 // StreamInfo is what matters here of a stream.
