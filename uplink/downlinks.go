@@ -26,16 +26,21 @@ func (u *Uplink) downlinkOptions(cfg *Config) downlink.Options {
 		Device: cfg.Hub.Device, Sink: cfg.Sink, MaxPayload: cfg.MaxItem, PullBytes: pull, Gather: cfg.Linger,
 		Wait: func() time.Duration { return u.meter.rateWait(time.Now()) },
 		Report: func(r downlink.Report) {
+			if r.Queue == "" { // No downlink of the status has it.
+				u.change(func(s *Status) { s.LastError = r.Text })
+			}
 			report.send(time.Now(), Report{Kind: r.Kind, Queue: r.Queue, Text: r.Text, Err: r.Err, Alarm: r.Alarm, Good: r.Kind == downlink.ClassNone})
 		},
 		Timing: downlink.Timing{
 			Request: cfg.Timing.Lookup, Quiet: cfg.Timing.Reply, HoldMin: cfg.Timing.HoldMin, HoldMax: cfg.Timing.HoldMax,
+			Leave: cfg.Timing.Drain,
 		},
 	}
 }
 
-// useDownlinks lets the downlinks use a connection, until the function that it returns is called.
-func (u *Uplink) useDownlinks(c *hub.Conn) (end func()) {
+// useDownlinks lets the downlinks use a connection, until the function that it returns is called. When ctx has ended,
+// that waits until they have left it.
+func (u *Uplink) useDownlinks(ctx context.Context, c *hub.Conn) (end func()) {
 	if u.down.Idle() {
 		return func() {}
 	}
@@ -44,7 +49,12 @@ func (u *Uplink) useDownlinks(c *hub.Conn) (end func()) {
 		return func() {} // The connection has ended, which the pump learns by itself.
 	}
 	u.down.Use(r)
-	return func() { u.down.Use(nil) }
+	return func() {
+		if ctx.Err() != nil {
+			<-u.downEnded
+		}
+		u.down.Use(nil)
+	}
 }
 
 // downlinks looks at the rights that the downlinks need, and at the settings of their streams.

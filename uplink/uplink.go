@@ -22,6 +22,8 @@ type Uplink struct {
 	down   *downlink.Downlink
 	epochs *epochs
 
+	downEnded chan struct{} // closed when down has ended
+
 	fileMu sync.Mutex // held while the state file is written
 
 	mu      sync.Mutex
@@ -46,7 +48,7 @@ func New(cfg Config, src Source, trusted func() bool, events Events) (*Uplink, e
 	u := &Uplink{
 		src: src, events: events, poke: make(chan struct{}, 1), paused: kept.Paused,
 		meter: newMeter(cfg.Budget, trusted, kept.Used, time.Now()), stateAt: time.Now(),
-		epochs: recallEpochs(cfg.EpochFile),
+		epochs: recallEpochs(cfg.EpochFile), downEnded: make(chan struct{}),
 	}
 	cfg.Hub.Count = u.meter.count
 	u.cfg.Store(&cfg)
@@ -88,7 +90,10 @@ func (u *Uplink) Run(ctx context.Context) error {
 	var watch sync.WaitGroup
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	watch.Go(func() { watchLinks(watchCtx, u.LinkUp) })
-	watch.Go(func() { u.down.Run(watchCtx) })
+	watch.Go(func() {
+		defer close(u.downEnded)
+		u.down.Run(watchCtx)
+	})
 	defer watch.Wait()
 	defer stopWatch()
 
@@ -122,7 +127,7 @@ func (p *pump) session(ctx context.Context) {
 	}
 	begin := p.now()
 	p.connected(c)
-	release := p.u.useDownlinks(c)
+	release := p.u.useDownlinks(ctx, c)
 	err = p.serve(ctx, c)
 	release()
 	c.Close()

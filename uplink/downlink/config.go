@@ -76,6 +76,7 @@ type Timing struct {
 	HoldMin, HoldMax time.Duration // After an error of the server; 1 s to 5 min.
 	FullMin, FullMax time.Duration // While the queue takes nothing; 0.5 s to 10 s.
 	Renew            time.Duration // Age at which a consumer is made anew; 24 h.
+	Leave            time.Duration // For removing consumers at the end; 5 s.
 }
 
 func (t Timing) withDefaults() Timing {
@@ -91,6 +92,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.FullMin, 500*time.Millisecond)
 	set(&t.FullMax, 10*time.Second)
 	set(&t.Renew, 24*time.Hour)
+	set(&t.Leave, 5*time.Second)
 	return t
 }
 

@@ -43,6 +43,14 @@
 // silent, and may be lost, since it only says that there may be something. It takes until there is no more. A server rings before its consumers see the
 // message: a ring that names its message is believed until the message has come, after any other there is a second look.
 //
+// # What is left
+//
+// A consumer that is not used any more, since its downlink or its connection has ended or it was made anew, is a leftover
+// (leftover.go) until the server has said that it is gone: it is asked again over every connection, and with growing
+// pauses over the same one, until it must have found it idle. One whose making nobody has confirmed is asked for a second
+// time later, since that may arrive after the removal. In the end there is a moment to remove those in use (Timing.Leave);
+// a device whose power goes leaves its consumers to the server.
+//
 // # What waits
 //
 // A pull is bounded in messages and bytes (PullMessages, PullBytes), and nothing is pulled before what was pulled is in the queue. A queue

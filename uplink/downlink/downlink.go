@@ -16,14 +16,13 @@ type Downlink struct {
 
 	mu     sync.Mutex
 	reader *hub.Reader // of the present connection; nil without one
+	uses   uint64      // calls of Use, which number the connections
 	feeds  []*feed     // changed by Run only
 	wanted *wanted     // what Set has asked for; nil once Run does it
-	left   []*hub.Tap  // of downlinks that are gone; their consumers may still be there
-}
+	o      *Options    // the latest; belongs to Run
 
-// maxLeft bounds the consumers that are removed over the next connection; the server removes the others when nobody
-// has used them for a while.
-const maxLeft = 64
+	left leftovers
+}
 
 // wanted are downlinks as they are to be.
 type wanted struct {
@@ -78,39 +77,11 @@ func (d *Downlink) Set(o Options, configs []Config) error {
 	return nil
 }
 
-// change does what Set has asked for.
+// change does what Set has asked for. What was pulled for a downlink that is gone, and not taken, is still in the stream.
 func (d *Downlink) change() {
 	for _, f := range d.exchange() {
-		left := []*hub.Tap{f.tap, f.stale}
-		f.again() // Its consumer goes, if the connection does not; what was pulled and not taken is still in the stream.
-		d.mu.Lock()
-		for _, t := range left {
-			if t != nil && len(d.left) < maxLeft {
-				d.left = append(d.left, t)
-			}
-		}
-		d.mu.Unlock()
-	}
-}
-
-// tidy removes what is left on the server of downlinks that are gone, over another connection than theirs.
-func (d *Downlink) tidy() {
-	d.mu.Lock()
-	r, left := d.reader, d.left
-	if r != nil {
-		d.left = nil
-	}
-	d.mu.Unlock()
-	for _, t := range left {
-		switch {
-		case r == nil:
-			return
-		case t.Of(r):
-			d.mu.Lock()
-			d.left = append(d.left, t)
-			d.mu.Unlock()
-		default:
-			t.Remove(r)
+		if f.tap != nil {
+			f.tap.Close()
 		}
 	}
 }
@@ -124,16 +95,21 @@ func (d *Downlink) exchange() (old []*feed) {
 	}
 	w := d.wanted
 	old = slices.Clone(d.feeds)
-	d.wanted, d.feeds = nil, make([]*feed, 0, len(w.configs))
+	d.o, d.wanted, d.feeds = w.o, nil, make([]*feed, 0, len(w.configs))
 	for _, c := range w.configs {
 		i := slices.IndexFunc(old, func(f *feed) bool { return f.cfg == c })
 		if i < 0 {
-			d.feeds = append(d.feeds, newFeed(w.o, c, d.wake))
+			d.feeds = append(d.feeds, newFeed(w.o, c, &d.left, d.wake))
 			continue
 		}
 		old[i].o = w.o
 		d.feeds = append(d.feeds, old[i])
 		old = slices.Delete(old, i, i+1)
+	}
+	for _, f := range old {
+		if f.tap != nil {
+			d.left.add(f.tap.Consumer(), true) // At once, so that Idle does not miss it.
+		}
 	}
 	return old
 }
@@ -143,7 +119,7 @@ func (d *Downlink) exchange() (old []*feed) {
 func (d *Downlink) Idle() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.feeds) == 0 && d.wanted == nil && len(d.left) == 0
+	return len(d.feeds) == 0 && d.wanted == nil && d.left.empty()
 }
 
 // Use says which connection there is; nil says that there is none. What is under way on an earlier one ends
@@ -151,6 +127,7 @@ func (d *Downlink) Idle() bool {
 func (d *Downlink) Use(r *hub.Reader) {
 	d.mu.Lock()
 	d.reader = r
+	d.uses++
 	d.mu.Unlock()
 	d.wake()
 }
@@ -184,13 +161,13 @@ func (d *Downlink) all() []*feed {
 	return slices.Clone(d.feeds)
 }
 
-// Run takes items until ctx ends. It is called once, by one goroutine, which is all that the downlinks use.
+// Run takes items until ctx ends, and then has Timing.Leave to remove its consumers from the server. It is called once, by
+// one goroutine, which is all that the downlinks use.
 func (d *Downlink) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		d.change()
-		d.tidy()
 		next, busy := time.Now().Add(idleLook), false
 		for _, f := range d.feeds {
 			did, at := f.step(ctx, d.connection())
@@ -199,8 +176,12 @@ func (d *Downlink) Run(ctx context.Context) {
 				next = at
 			}
 		}
-		if busy {
+		did, at := d.tidy(ctx)
+		if busy || did {
 			continue
+		}
+		if at.Before(next) {
+			next = at
 		}
 		timer.Reset(max(time.Until(next), 0))
 		select {
@@ -209,6 +190,7 @@ func (d *Downlink) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+	d.leave(context.WithoutCancel(ctx))
 }
 
 // idleLook is how often everything is looked at when nothing happens; clocks are set, and devices sleep.

@@ -16,6 +16,7 @@ type feed struct {
 	o      *Options
 	cfg    Config
 	wake   func()
+	left   *leftovers
 	rung   atomic.Bool   // the doorbell rang, or a look was asked for
 	told   atomic.Uint64 // the number of the message that it rang for, if it said so
 	blind  atomic.Bool   // it rang and did not say
@@ -29,7 +30,6 @@ type feed struct {
 	// Of the present connection:
 	reader *hub.Reader
 	tap    *hub.Tap // nil: to be opened
-	stale  *hub.Tap // of an earlier connection; its consumer is still there, perhaps
 	opened time.Time
 	number uint64 // of the last message that the consumer delivered
 	last   uint64 // the number of that message in the stream
@@ -54,10 +54,10 @@ type feed struct {
 }
 
 // newFeed returns one that has done nothing yet.
-func newFeed(o *Options, c Config, wake func()) *feed {
+func newFeed(o *Options, c Config, left *leftovers, wake func()) *feed {
 	t := &o.Timing
 	return &feed{
-		o: o, cfg: c, wake: wake, limit: PullMessages,
+		o: o, cfg: c, wake: wake, left: left, limit: PullMessages,
 		refuse: holder{least: t.HoldMin, most: t.HoldMax}, wait: holder{least: t.FullMin, most: t.FullMax},
 		status: Status{Queue: c.Queue, Stream: c.Stream, Subject: c.Subject, State: StateOffline},
 	}
@@ -93,10 +93,8 @@ func (f *feed) step(ctx context.Context, r *hub.Reader) (did bool, at time.Time)
 
 // connect takes over another connection, or that there is none.
 func (f *feed) connect(r *hub.Reader, now time.Time) {
-	if f.tap != nil {
-		f.stale = f.tap
-	}
-	f.reader, f.tap = r, nil
+	f.drop() // Its consumer is still there, perhaps.
+	f.reader = r
 	f.refuse.reset()
 	if f.hold.After(now) && f.wait.tries == 0 {
 		f.hold = time.Time{} // It was the server that made it wait.
@@ -155,10 +153,17 @@ func (f *feed) noteMark() {
 
 // again has the consumer made anew.
 func (f *feed) again() {
+	f.drop()
+	f.due, f.large = true, false
+}
+
+// drop lets go of the consumer, which is left.
+func (f *feed) drop() {
 	if f.tap != nil {
+		f.left.add(f.tap.Consumer(), true)
 		f.tap.Close()
+		f.tap = nil
 	}
-	f.tap, f.due, f.large = nil, true, false
 }
 
 // local waits after an error of the queue.

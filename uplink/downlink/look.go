@@ -20,26 +20,25 @@ func (f *feed) open(ctx context.Context) error {
 	if err := f.move(ctx, placeOf(f.mark, f.cfg.feed(), f.cfg.Start, info)); err != nil {
 		return err
 	}
-	if f.stale != nil {
-		f.stale.Remove(f.reader)
-		f.stale = nil
-	}
-	c := begin(f.cfg.consumer(f.o.Device), &f.mark)
+	c := begin(f.cfg.consumer(f.o.Device), &f.mark).Named()
 	c.HeadersOnly = f.peek
 	tap, waiting, err := f.reader.Open(ctx, c, t)
 	if err != nil {
+		if class := hub.Classify(err); class == hub.ClassTransport || class == hub.ClassUnknown {
+			f.left.add(c, false) // Nobody says whether it was made.
+		}
 		return err
 	}
+	f.tap = tap
 	// A stream that was made anew before the consumer was is seen now; later, the consumer ends with it.
 	after, err := f.reader.Info(ctx, f.cfg.Stream, t)
 	if err == nil && !after.Created.Equal(info.Created) {
 		err = errAgain
 	}
 	if err != nil {
-		tap.Close()
-		return err
+		return err // And begin again.
 	}
-	f.tap, f.opened, f.number, f.last = tap, time.Now(), 0, 0
+	f.opened, f.number, f.last = time.Now(), 0, 0
 	f.floor, f.floorAt = info.State.LastSeq, info.LastAt()
 	f.change(func(s *Status) {
 		s.Waiting = waiting

@@ -13,6 +13,7 @@ const (
 	AlarmRegressed = "stream_regressed" // The server lost messages that were taken, and gives their numbers again.
 	AlarmGap       = "downlink_gap"     // Messages were gone before they were taken.
 	AlarmSkipped   = "downlink_skipped" // Messages could not become items.
+	AlarmLeft      = "consumer_left"    // A consumer that is not needed any more could not be removed.
 )
 
 // place is what a look at a stream says of a mark.

@@ -17,8 +17,7 @@ import (
 // and vanishes when it is not used.
 type Consumer struct {
 	Stream, Subject string
-	// Name begins its name on the server. The rest is random, so that nobody else, not even a device of the same
-	// name, can have it or read from it.
+	// Name is its name on the server; see Named.
 	Name string
 	// From is the number of the first message wanted, at least 1; or, if it is 0, After the time that messages
 	// must be later than, in nanoseconds since 1970.
@@ -28,6 +27,13 @@ type Consumer struct {
 	Idle time.Duration
 	// HeadersOnly leaves the data of messages out.
 	HeadersOnly bool
+}
+
+// Named returns the consumer with a new name, which begins with the one that it has. The rest is random, so that nobody
+// else, not even a device of the same name, can have it or read from it.
+func (c Consumer) Named() Consumer {
+	c.Name += "=" + rand.Text()
+	return c
 }
 
 // Subjects of requests.
@@ -56,10 +62,10 @@ type Tap struct {
 	reply  string         // begins the subjects of that subscription
 }
 
-// Open makes a consumer, and returns how many messages it has to offer. Close ends the tap, and so does the end
-// of the connection.
+// Open makes a consumer, whose name has to be a new one, and returns how many messages it has to offer. Close ends the
+// tap, and so does the end of the connection; neither removes the consumer. After an error it may be there all the same,
+// or come yet, unless the error is the server's.
 func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (tap *Tap, pending uint64, err error) {
-	c.Name += "=" + rand.Text()
 	body, err := json.Marshal(map[string]any{"stream_name": c.Stream, "config": c.config()})
 	if err != nil {
 		return nil, 0, err
@@ -69,8 +75,6 @@ func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (t
 		Error   *APIError `json:"error"`
 	}
 	if err := r.request(ctx, c.createSubject(c.Name), body, timeout, &info); err != nil {
-		// It may be there all the same, or come yet.
-		_ = r.c.nc.Publish(c.deleteSubject(c.Name), nil)
 		return nil, 0, err
 	}
 	if info.Error != nil {
@@ -82,8 +86,29 @@ func (r *Reader) Open(ctx context.Context, c Consumer, timeout time.Duration) (t
 		// What is late of a pull that was given up has room too, until it is looked at.
 		pulled: make(chan *nats.Msg, 2*MaxPull+answerRoom),
 	}
-	tap.sub, err = r.c.nc.ChanSubscribe(tap.reply+"*", tap.pulled)
-	return tap, info.Pending, err
+	if tap.sub, err = r.c.nc.ChanSubscribe(tap.reply+"*", tap.pulled); err != nil {
+		return nil, 0, err
+	}
+	return tap, info.Pending, nil
+}
+
+// Remove removes a consumer, over whatever connection it was made. found says whether it was there; it is not any more
+// if err is nil.
+func (r *Reader) Remove(ctx context.Context, c Consumer, timeout time.Duration) (found bool, err error) {
+	var answer struct {
+		Error *APIError `json:"error"`
+	}
+	if err := r.request(ctx, c.deleteSubject(c.Name), nil, timeout, &answer); err != nil {
+		return false, err
+	}
+	switch e := answer.Error; {
+	case e == nil:
+		return true, nil
+	case e.ErrCode == 10014, e.ErrCode == 10059: // No such consumer, no such stream.
+		return false, nil
+	default:
+		return false, e
+	}
 }
 
 // config is what the server is told of the consumer.
@@ -104,22 +129,11 @@ func (c *Consumer) config() map[string]any {
 	return config
 }
 
-// Close ends the tap and removes the consumer, as far as the connection goes; else the server does when it was
-// idle for a while.
-func (t *Tap) Close() {
-	_ = t.sub.Unsubscribe() // Both fail only on a connection that has ended.
-	t.Remove(t.r)
-}
+// Close ends the tap; its consumer is still on the server.
+func (t *Tap) Close() { _ = t.sub.Unsubscribe() } // It fails only on a connection that has ended.
 
-// Of reports whether the tap reads over the connection of r.
-func (t *Tap) Of(r *Reader) bool { return t.r == r }
-
-// Remove removes the consumer over any connection; nothing is waited for. It is for a tap whose own connection has
-// ended.
-func (t *Tap) Remove(over *Reader) {
-	subject := t.consumer.deleteSubject(t.consumer.Name)
-	_ = over.c.nc.Publish(subject, nil)
-}
+// Consumer is what the tap reads from.
+func (t *Tap) Consumer() Consumer { return t.consumer }
 
 // Message is one message of a stream.
 type Message struct {
