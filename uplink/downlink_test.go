@@ -92,6 +92,28 @@ func TestDownlinkSkips(t *testing.T) {
 	}
 }
 
+// TestDownlinkPlaceholders: what a server puts in the place of messages that have aged out does not become items.
+func TestDownlinkPlaceholders(t *testing.T) {
+	t.Parallel()
+	b := newDownBench(t, map[string]any{
+		"max_age": (300 * time.Millisecond).Nanoseconds(), "duplicate_window": (100 * time.Millisecond).Nanoseconds(),
+		"allow_rollup_hdrs": true, "allow_msg_ttl": true, "subject_delete_marker_ttl": time.Minute.Nanoseconds(),
+	})
+	b.start()
+	b.send(3)
+	b.exact(1)
+	eventually(t, "the server has put something in their place", func() bool {
+		return api(t, b.boss, "STREAM.INFO.QUERATOR-DOWN", nil)["state"].(map[string]any)["messages"].(float64) == 2
+	})
+	b.device.Flush(t.Context())
+	b.until("it was seen", func(s downlink.Status) bool { return s.Seq > 6 })
+	b.send(2)
+	b.exact(1)
+	if s := b.status(); s.Taken != 5 || s.Skipped != 0 || s.Missed != 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 // TestDownlinkFull: a queue without room takes what fits, and the rest when there is room again.
 func TestDownlinkFull(t *testing.T) {
 	t.Parallel()

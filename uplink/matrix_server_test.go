@@ -342,3 +342,33 @@ func Test22LastMessageAgedOut(t *testing.T) {
 		})
 	}
 }
+
+// Test22DeleteMarker has a server that puts a message of its own in the place of the last event of a subject when that
+// goes for its age.
+func Test22DeleteMarker(t *testing.T) {
+	t.Parallel()
+	age := 300 * time.Millisecond
+	b := newBench(t, map[string]any{
+		"max_age": age.Nanoseconds(), "duplicate_window": (100 * time.Millisecond).Nanoseconds(),
+		"allow_rollup_hdrs": true, "allow_msg_ttl": true, "subject_delete_marker_ttl": time.Minute.Nanoseconds(),
+	})
+	r := run(t, b.config(), b.src, nil)
+	admin := b.admin()
+	for n := uint64(1); n <= 3; n++ {
+		b.produce(10)
+		r.drained(b.src)
+		// 20 events and 2 messages of the server's a round; the two of the round before go for their age like the events.
+		eventually(t, "the events are gone", func() bool {
+			return streamMessages(t, admin) == 2 && streamSeq(t, admin) == 22*n
+		})
+		b.proxy.cut()
+		eventually(t, "it is connected again", func() bool { return r.Status(t.Context()).Connects == n+1 })
+	}
+	b.produce(1)
+	r.drained(b.src)
+	for _, rep := range r.all() {
+		if rep.Alarm {
+			t.Errorf("%+v", rep)
+		}
+	}
+}

@@ -32,6 +32,7 @@ func (p *pump) readBack(ctx context.Context, c *hub.Conn, g *progress, st *queue
 		g.created = p.created
 	}
 	if !last.Found {
+		g.fence = last.Seq
 		err = p.absent(ctx, c, g, st)
 	} else {
 		err = p.settle(ctx, g, st, last)
@@ -126,7 +127,6 @@ func lostEvent(st *queue.OutboxState, first, last uint64) *queue.Event {
 
 // absent decides what it means that the server has no message on the subject.
 func (p *pump) absent(ctx context.Context, c *hub.Conn, g *progress, st *queue.OutboxState) error {
-	g.fence = 0
 	has := uint64(0) // the last event that the server had, as far as something says so
 	if p.cfg.Marker {
 		marker, err := c.Last(ctx, p.cfg.Stream, g.names.MarkerSubject(), p.cfg.Timing.Lookup)

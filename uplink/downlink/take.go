@@ -57,6 +57,9 @@ func (f *feed) render(n int) (to queue.FeedMark, items []queue.Item) {
 	for i := range f.held[:n] {
 		m := &f.held[i]
 		to.Seq, to.At = m.Seq, m.At
+		if m.IsPlaceholder() {
+			continue
+		}
 		it, why := itemOf(&m.Message, f.cfg.Stream, f.mark.Made, f.o.MaxPayload)
 		if m.why == "" {
 			m.why = why

@@ -146,6 +146,10 @@ type Message struct {
 	Pending     uint64
 }
 
+// IsPlaceholder reports whether the server put the message in the place of the last one of its subject, which was removed:
+// nobody has published it.
+func (m *Message) IsPlaceholder() bool { return m.Header.Get(headerReason) != "" }
+
 // PullEnd says why a Pull has returned no more.
 type PullEnd int
 

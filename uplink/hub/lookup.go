@@ -16,7 +16,7 @@ import (
 // Last is the last message on a subject, or the one that was asked for.
 type Last struct {
 	Found   bool
-	Seq     uint64 // in the stream
+	Seq     uint64 // in the stream; also of a message of the server's that stands where the last one was, and is none
 	Subject string // only where it was asked for by its number
 	MsgID   string // the identity of the message, or of the event that a marker names
 }
@@ -48,6 +48,9 @@ func (c *Conn) Last(ctx context.Context, stream, subject string, timeout time.Du
 }
 
 func lastOf(seq uint64, h nats.Header) Last {
+	if h.Get(headerReason) != "" {
+		return Last{Seq: seq}
+	}
 	l := Last{Found: true, Seq: seq, MsgID: h.Get(nats.MsgIdHdr)}
 	if l.MsgID == "" {
 		l.MsgID = h.Get(headerMarker)

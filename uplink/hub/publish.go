@@ -36,6 +36,7 @@ const (
 	headerRollup      = "Nats-Rollup"
 	headerTTL         = "Nats-TTL"
 	headerMarker      = "Querator-Last"
+	headerReason      = "Nats-Marker-Reason" // Why the server put a message in the place of the last one of a subject.
 )
 
 // Fence makes the server refuse a message unless the last one on its subject has this sequence in the stream; 0:
