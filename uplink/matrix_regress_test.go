@@ -2,9 +2,13 @@ package uplink_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,11 +23,8 @@ import (
 // image restarts the server and returns a copy of what it had.
 func (s *stand) image() string {
 	s.t.Helper()
-	dir := s.t.TempDir()
 	s.stop()
-	if err := os.CopyFS(dir, os.DirFS(s.dir)); err != nil {
-		s.t.Fatal(err)
-	}
+	dir := s.copyOf(s.dir)
 	s.start()
 	return dir
 }
@@ -32,13 +33,29 @@ func (s *stand) image() string {
 func (s *stand) setBack(image string) {
 	s.t.Helper()
 	s.stop()
-	if err := os.RemoveAll(s.dir); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.CopyFS(s.dir, os.DirFS(image)); err != nil {
-		s.t.Fatal(err)
-	}
+	old := s.dir
+	s.dir = s.copyOf(image) // Not where the one that was stopped may still be clearing away.
+	s.opts.StoreDir = s.dir
 	s.start()
+	eventually(s.t, "the store that it had is removed", func() bool { return os.RemoveAll(old) == nil })
+}
+
+// copyOf copies the directory of a server that was stopped. It may still be removing batches that nobody has committed.
+func (s *stand) copyOf(dir string) string {
+	s.t.Helper()
+	parent := s.t.TempDir()
+	n := 0
+	var to string
+	eventually(s.t, "the store is copied", func() bool {
+		n++
+		to = filepath.Join(parent, strconv.Itoa(n))
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.t.Fatal(err)
+		}
+		return err == nil
+	})
+	return to
 }
 
 func Test10ServerLostAcknowledgedEvents(t *testing.T) {
