@@ -149,6 +149,49 @@ func TestDownlinkRegressed(t *testing.T) {
 	}
 }
 
+// TestDownlinkRegressedAmongOthers: the same where the numbers are those of messages for others, before the device looks,
+// so that nothing is where its mark is.
+func TestDownlinkRegressedAmongOthers(t *testing.T) {
+	t.Parallel()
+	for _, after := range []int{1, 3} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			t.Parallel()
+			b := newDownBench(t, nil)
+			others := func(n int) {
+				for range n {
+					b.publish(&nats.Msg{Subject: "querator-down.other.orders", Data: []byte("not for dev")})
+				}
+			}
+			b.start()
+			b.send(10)
+			b.exact(1)
+			image := b.image()
+			b.send(5)
+			b.exact(1)
+			b.stopDevice()
+			b.setBack(image)
+			b.boss = b.admin()
+			b.send(1)
+			others(30)
+			b.send(after - 1)
+			b.start()
+			b.exact(1)
+			b.send(3)
+			b.exact(1)
+			if n := b.device.reports(downlink.AlarmRegressed); n != 1 {
+				t.Errorf("%d alarms, want 1", n)
+			}
+			b.stopDevice()
+			b.start()
+			b.send(1)
+			b.exact(1)
+			if n := len(b.device.all()); n != 1 {
+				t.Errorf("%d reports after a restart, want that it is connected", n)
+			}
+		})
+	}
+}
+
 // TestDownlinkAlone: without a connection ever there is no effect but on the status, and no more than one line.
 func TestDownlinkAlone(t *testing.T) {
 	t.Parallel()

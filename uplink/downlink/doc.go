@@ -10,7 +10,7 @@
 //	Feed     stream and subject
 //	Made     when the stream was created, which tells it from another one of its name
 //	Seq      the number in the stream up to which every message on the subject was taken
-//	At       when the server stored that message
+//	At       when the server stored that message, or one before it if its clock was set back
 //	Taken, Skipped, Missed    what became of the messages, for ever
 //
 // and is moved only from where the downlink believes it to be, so that a commit of which nobody learnt cannot
@@ -30,8 +30,10 @@
 //	its first message is beyond the mark    it was purged, or forgot by age: count what is missing; alarm
 //	else                                    go on
 //
-// The consumer is made by the device and begins with the message that was taken last, if it is there: another time
-// on it says that the server lost it and has given its number to another message. Then the state is asked for
+// The consumer is made by the device and begins with the message that was taken last, if it is there: a later time
+// on it says that the server lost it and has given its number to another message. If it is not there, another consumer is
+// made, for what is later than the mark: if that begins before the mark, the server was set back and has given the numbers
+// to messages for others. Then the state is asked for
 // again: if the stream was made anew in between, everything begins again. A consumer has a name that nobody else
 // knows, delivers to a subject of its own and numbers what it delivers without gaps, so that nothing can be missing,
 // left over from earlier, or taken by a second device of the same name without being noticed; then the consumer is

@@ -37,6 +37,7 @@ type feed struct {
 	// was taken, the mark may be moved there.
 	floor   uint64
 	floorAt int64
+	sure    bool // the number of the mark is known to be that of the message that had it when it was taken
 	large   bool // the next message is larger than PullBytes
 	peek    bool // it is larger than any that is wanted: the tap shows headers only
 

@@ -20,13 +20,10 @@ func (f *feed) open(ctx context.Context) error {
 	if err := f.move(ctx, placeOf(f.mark, f.cfg.feed(), f.cfg.Start, info)); err != nil {
 		return err
 	}
-	c := begin(f.cfg.consumer(f.o.Device), &f.mark).Named()
+	c := begin(f.cfg.consumer(f.o.Device), &f.mark)
 	c.HeadersOnly = f.peek
-	tap, waiting, err := f.reader.Open(ctx, c, t)
+	tap, waiting, err := f.make(ctx, c)
 	if err != nil {
-		if class := hub.Classify(err); class == hub.ClassTransport || class == hub.ClassUnknown {
-			f.left.add(c, false) // Nobody says whether it was made.
-		}
 		return err
 	}
 	f.tap = tap
@@ -39,11 +36,50 @@ func (f *feed) open(ctx context.Context) error {
 		return err // And begin again.
 	}
 	f.opened, f.number, f.last = time.Now(), 0, 0
+	f.sure = f.mark.Seq == 0 || f.mark.At == 0 || info.State.LastSeq == f.mark.Seq && info.LastAt() == f.mark.At
 	f.floor, f.floorAt = info.State.LastSeq, info.LastAt()
 	f.change(func(s *Status) {
 		s.Waiting = waiting
 		s.Doorbell = f.cfg.Doorbell != "" && f.reader.Refused(f.cfg.Doorbell) == nil
 	})
+	return nil
+}
+
+// make makes a consumer. One that may have been made all the same is left.
+func (f *feed) make(ctx context.Context, c hub.Consumer) (tap *hub.Tap, waiting uint64, err error) {
+	c = c.Named()
+	tap, waiting, err = f.reader.Open(ctx, c, f.o.Timing.Request)
+	if class := hub.Classify(err); class == hub.ClassTransport || class == hub.ClassUnknown {
+		f.left.add(c, false)
+	}
+	return tap, waiting, err
+}
+
+// assure makes sure that the stream goes on where the mark is. It does if the consumer begins with the message that was
+// taken last. Where that is not there any more, or was for others, its number says nothing: a server that was set back
+// may have given it again, to whomever, and lower ones to messages that nobody has taken. Those are later than the mark.
+func (f *feed) assure(ctx context.Context, got []hub.Message) error {
+	if len(got) == 0 || got[0].Seq > f.mark.Seq {
+		c := f.cfg.consumer(f.o.Device)
+		c.After, c.HeadersOnly = f.mark.At, true
+		tap, _, err := f.make(ctx, c)
+		if err != nil {
+			return err
+		}
+		later, _, err := tap.Pull(ctx, 1, 0, f.o.Timing.Quiet)
+		tap.Close()
+		f.left.add(tap.Consumer(), true)
+		switch {
+		case err != nil:
+			return err
+		case len(later) > 0 && later[0].Seq <= f.mark.Seq:
+			if err := f.move(ctx, regressed(f.mark, f.floor)); err != nil {
+				return err
+			}
+			return errAgain
+		}
+	}
+	f.sure = true
 	return nil
 }
 
@@ -74,6 +110,11 @@ func (f *feed) pull(ctx context.Context) error {
 	}
 	got, end, err := f.tap.Pull(ctx, n, bytes, f.o.Timing.Quiet)
 	f.large = false
+	if !f.sure && (err == nil || len(got) > 0) {
+		if err := f.assure(ctx, got); err != nil {
+			return err
+		}
+	}
 	wrong := f.receive(ctx, got)
 	switch {
 	case wrong != nil:
@@ -136,7 +177,7 @@ func (f *feed) empty(ctx context.Context) error {
 	}
 	f.advanced = time.Now()
 	m := f.mark
-	m.Seq, m.At = floor, at
+	m.Seq, m.At = floor, max(m.At, at)
 	return f.move(ctx, place{mark: m})
 }
 
@@ -148,7 +189,7 @@ func (f *feed) receive(ctx context.Context, got []hub.Message) error {
 		switch {
 		case m.Number != f.number || m.Seq <= f.last || m.Seq < f.mark.Seq:
 			return fmt.Errorf("%w: message %d of the consumer came in place of %d, number %d in the stream", errAgain, m.Number, f.number, m.Seq)
-		case m.Seq == f.mark.Seq && f.mark.At != 0 && m.At != f.mark.At:
+		case m.Seq == f.mark.Seq && f.mark.At != 0 && m.At > f.mark.At:
 			if err := f.move(ctx, regressed(f.mark, f.floor)); err != nil {
 				return err
 			}

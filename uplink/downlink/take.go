@@ -56,7 +56,7 @@ func (f *feed) render(n int) (to queue.FeedMark, items []queue.Item) {
 	to, items = f.mark, make([]queue.Item, 0, n)
 	for i := range f.held[:n] {
 		m := &f.held[i]
-		to.Seq, to.At = m.Seq, m.At
+		to.Seq, to.At = m.Seq, max(to.At, m.At) // The server's clock may have been set back.
 		if m.IsPlaceholder() {
 			continue
 		}
