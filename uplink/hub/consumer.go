@@ -180,6 +180,7 @@ func (t *Tap) Pull(ctx context.Context, n, maxBytes int, quiet time.Duration) (g
 	}
 	r, subject := t.r, t.consumer.nextSubject(t.consumer.Name)
 	r.owns(subject)
+	defer r.forget(subject)
 	r.next++
 	number := r.next
 	reply := t.reply + strconv.FormatUint(number, 36)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -178,7 +179,7 @@ func (c *Conn) await(ctx context.Context, receipts []Receipt, first uint64, time
 		case err = <-c.denied:
 			switch {
 			case !c.hears(err):
-				err = fmt.Errorf("%w: %w", ErrNoReply, err)
+				err = fmt.Errorf("%w: %s", ErrNoReply, err.Error()) // What was published may be stored: nothing forbids it.
 			case !c.concernsAny(err):
 				continue
 			}
@@ -194,9 +195,14 @@ func (c *Conn) await(ctx context.Context, receipts []Receipt, first uint64, time
 	}
 }
 
-// concernsAny reports whether the server said that something is forbidden. Only what the caller publishes, and
-// its inbox, can be meant while it waits.
-func (c *Conn) concernsAny(err error) bool { return errors.Is(err, nats.ErrPermissionViolation) }
+// concernsAny reports whether the server said that something is forbidden that the caller publishes, or its inbox.
+// Requests of JetStream are not meant: one that is forbidden may have been given up before the server said so.
+func (c *Conn) concernsAny(err error) bool {
+	return errors.Is(err, nats.ErrPermissionViolation) && !strings.Contains(err.Error(), `"`+apiPrefix)
+}
+
+// apiPrefix begins the subjects of all requests of JetStream.
+const apiPrefix = "$JS.API."
 
 // failUnknown gives receipts that have not come an error.
 func failUnknown(receipts []Receipt, err error) {

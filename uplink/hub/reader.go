@@ -24,8 +24,8 @@ type Reader struct {
 	taps    uint64         // how many were made
 
 	mu      sync.Mutex
-	own     map[string]bool  // subjects that this reader uses
-	refused map[string]error // those of them that the server forbids
+	own     map[string]bool  // subjects that this reader uses, but for those of consumers
+	refused map[string]error // those that the server forbids
 }
 
 // MaxPull is the most messages that one Pull may ask for.
@@ -84,8 +84,22 @@ func (r *Reader) Refused(subject string) error {
 func (r *Reader) owns(subject string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.own[subject] = true
 	delete(r.refused, subject)
+	if !strings.HasPrefix(subject, consumerPrefix) {
+		r.own[subject] = true
+	}
+}
+
+// consumerPrefix begins the subjects of consumers, which belong to the reader all.
+const consumerPrefix = apiPrefix + "CONSUMER."
+
+// forget drops what the server has against a subject of a consumer, after the request: the next consumer has other ones.
+func (r *Reader) forget(subject string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if strings.HasPrefix(subject, consumerPrefix) {
+		delete(r.refused, subject)
+	}
 }
 
 // refuse takes what the server said out of turn if it is about a subject of this reader. It is called by a
@@ -100,7 +114,7 @@ func (r *Reader) refuse(err error) bool {
 	defer r.mu.Unlock()
 	if inbox := r.c.inbox + readerToken; strings.HasPrefix(subject, inbox) {
 		subject = inbox
-	} else if !r.own[subject] {
+	} else if !r.own[subject] && !strings.HasPrefix(subject, consumerPrefix) {
 		return false
 	}
 	r.refused[subject] = err
@@ -142,6 +156,7 @@ func (r *Reader) wait(ctx context.Context, from <-chan *nats.Msg, subject string
 // request asks JetStream and decodes the answer into out.
 func (r *Reader) request(ctx context.Context, subject string, data []byte, timeout time.Duration, out any) error {
 	r.owns(subject)
+	defer r.forget(subject)
 	r.next++
 	n := r.next
 	if err := r.c.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: r.c.replyTo(readerToken, n), Data: data}); err != nil {
