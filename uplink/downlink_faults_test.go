@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -120,23 +119,13 @@ func TestDownlinkRegressed(t *testing.T) {
 			b.start()
 			b.send(10)
 			b.exact(1)
-			older := filepath.Join(t.TempDir(), "older")
-			b.stop()
-			if err := os.CopyFS(older, os.DirFS(b.dir)); err != nil {
-				t.Fatal(err)
-			}
-			b.stand.start()
+			image := b.image()
+			b.boss = b.admin()
 			b.send(5)
 			b.exact(1)
 			b.stopDevice()
-			b.stop()
-			if err := os.RemoveAll(b.dir); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.CopyFS(b.dir, os.DirFS(older)); err != nil {
-				t.Fatal(err)
-			}
-			b.stand.start()
+			b.setBack(image)
+			b.boss = b.admin()
 			b.send(after)
 			b.start()
 			b.until("all is taken", func(s downlink.Status) bool { return s.State == downlink.StateWaiting })
@@ -166,6 +155,7 @@ func TestDownlinkRegressedAmongOthers(t *testing.T) {
 			b.send(10)
 			b.exact(1)
 			image := b.image()
+			b.boss = b.admin()
 			b.send(5)
 			b.exact(1)
 			b.stopDevice()
