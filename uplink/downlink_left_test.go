@@ -14,16 +14,6 @@ import (
 
 // Consumers that are not needed any more are removed from the server, whatever is lost on the way.
 
-// delivered is what the consumers of the server have delivered together.
-func (b *downBench) delivered() (n int) {
-	b.t.Helper()
-	list, _ := api(b.t, b.boss, "CONSUMER.LIST.QUERATOR-DOWN", nil)["consumers"].([]any)
-	for _, c := range list {
-		n += int(c.(map[string]any)["delivered"].(map[string]any)["consumer_seq"].(float64))
-	}
-	return n
-}
-
 // cutAt has the connection end whenever the device sends what has a text in it, which does not arrive, so many times.
 func (b *downBench) cutAt(text string, times int) {
 	b.proxy.set(func() {
@@ -46,13 +36,21 @@ func TestDownlinkLeftByPull(t *testing.T) {
 	b.send(3)
 	b.exact(1)
 	b.until("all is taken", func(s downlink.Status) bool { return s.State == downlink.StateWaiting })
-	before := b.delivered()
-	b.proxy.set(func() { b.proxy.down.hold = true })
+	pulled := make(chan struct{})
+	b.proxy.set(func() {
+		b.proxy.up.change = func(data []byte) []byte {
+			if bytes.Contains(data, []byte("CONSUMER.MSG.NEXT")) && !b.proxy.down.hold {
+				b.proxy.down.hold = true // From now on nothing is heard.
+				close(pulled)
+			}
+			return data
+		}
+	})
 	b.send(1)
 	b.device.Flush(t.Context()) // It looks.
-	eventually(t, "the message is on its way", func() bool { return b.delivered() > before })
+	<-pulled
 	b.proxy.cut()
-	b.proxy.set(func() { b.proxy.down.hold = false })
+	b.proxy.set(func() { b.proxy.up.change, b.proxy.down.hold = nil, false })
 	b.exact(1)
 	eventually(t, "the consumer of the connection that has ended is gone", func() bool { return b.consumers() == 1 })
 	b.stopDevice()
