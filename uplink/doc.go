@@ -27,8 +27,8 @@
 // No message is ever tried again by itself: after an error the outcome is read back first. The outbox keeps
 // delivered events for some minutes, since a server acknowledges before its disk has them. While they are kept and
 // nothing is sent, the subject is read back too: once events go out again after an error of any partition, since a
-// cluster may have another leader then; two and a half minutes after the last event, when every server has synced;
-// and a last time before the outbox lets go of them.
+// cluster may have another leader then; two and a half minutes after the last event, when every server has synced,
+// or after the first look of a device that was started; and a last time before the outbox lets go of them.
 //
 // # Ways to send
 //

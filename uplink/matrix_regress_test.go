@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/kapetan-io/querator-edge/uplink"
 )
@@ -193,6 +194,14 @@ func Test10FoundByALastLook(t *testing.T) {
 	box.produce(30)
 	r.drained(b.src)
 	admin := b.admin()
+	b.loseAfterLook(admin)
+	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
+	b.exact()
+	eventually(t, "there is an alarm", func() bool { return r.reports(uplink.AlarmRegressed) == 1 })
+}
+
+// loseAfterLook has the server lose events 26 to 30 of the stream once it has answered a look.
+func (b *bench) loseAfterLook(admin *nats.Conn) {
 	done := false
 	b.proxy.set(func() {
 		b.proxy.down.change = func(data []byte) []byte {
@@ -200,13 +209,31 @@ func Test10FoundByALastLook(t *testing.T) {
 				done = true // The answer is on its way, and says that all is there.
 				for seq := uint64(26); seq <= 30; seq++ {
 					if _, err := admin.Request("$JS.API.STREAM.MSG.DELETE.QUERATOR", fmt.Appendf(nil, `{"seq":%d}`, seq), time.Minute); err != nil {
-						t.Error(err)
+						b.t.Error(err)
 					}
 				}
 			}
 			return data
 		}
 	})
+}
+
+// Test10FoundAfterRestart has the server lose the last events after a device that was started again has looked for them.
+func Test10FoundAfterRestart(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, map[string]any{"duplicate_window": (100 * time.Millisecond).Nanoseconds()})
+	cfg := b.config()
+	cfg.Timing.Verify = 500 * time.Millisecond
+	r := run(t, cfg, b.src, nil)
+	box := b.src.boxes[0]
+	box.produce(30)
+	r.drained(b.src)
+	r.stop()
+	box.saveDelivered()
+	box.restart()
+	admin := b.admin()
+	b.loseAfterLook(admin)
+	r = run(t, cfg, b.src, nil)
 	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
 	b.exact()
 	eventually(t, "there is an alarm", func() bool { return r.reports(uplink.AlarmRegressed) == 1 })

@@ -41,6 +41,10 @@ func (p *pump) readBack(ctx context.Context, c *hub.Conn, g *progress, st *queue
 		return err
 	}
 	g.ready, g.looked = true, p.now()
+	if g.sent.IsZero() && st.Retained <= st.Delivered { // Before the device was started; nobody knows how long.
+		g.sent = g.looked
+		g.verify = g.sent.Add(p.cfg.Timing.Verify)
+	}
 	if g.tail > before && p.unknown > 0 {
 		p.noReceipts(c)
 	}
