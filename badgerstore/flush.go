@@ -337,7 +337,6 @@ func (t *tail) leave(why error) error {
 // needs no room on the device.
 func (t *tail) throwAway() error {
 	gone, err := hideDir(t.dir)
-	t.forgetJournal()
 	t.letGo()
 	if err != nil {
 		return err
@@ -345,14 +344,14 @@ func (t *tail) throwAway() error {
 	return os.RemoveAll(gone)
 }
 
-// forgetJournal lets go of the journal, and of what only it has.
+// forgetJournal lets go of the journal, which stays where it is.
 func (t *tail) forgetJournal() {
 	if m := t.making; m != nil {
 		<-m.ready
 		t.making, t.journal = nil, m.journal
 	}
 	if t.journal != nil {
-		_ = t.journal.f.Close() // It goes with the directory.
+		_ = t.journal.f.Close() // It goes with the directory, or is read again at the next start.
 	}
 	t.journal = nil
 }

@@ -254,6 +254,7 @@ func (t *tail) trim() error {
 // letGo closes the files and gives the memory back.
 func (t *tail) letGo() {
 	t.closeFiles()
+	t.forgetJournal()
 	if t.older != nil {
 		_ = t.older.close() // It was only read.
 		t.older = nil
