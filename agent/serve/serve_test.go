@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/agent/poll"
 	"github.com/kapetan-io/querator-edge/agent/serve"
 )
 
@@ -33,7 +34,7 @@ func serving(t *testing.T, s *serve.Server, h http.HandlerFunc) string {
 	}
 	s.Handler = h
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
+	go func() { done <- s.Serve(polled{l}) }()
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -43,6 +44,17 @@ func serving(t *testing.T, s *serve.Server, h http.HandlerFunc) string {
 		}
 	})
 	return path
+}
+
+// polled is a listener whose connections can be waited for, as those of agent/listen.
+type polled struct{ net.Listener }
+
+func (l polled) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return poll.New(nc), nil
 }
 
 // dial opens a connection on which nothing takes longer than ten seconds.
