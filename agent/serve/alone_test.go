@@ -1,0 +1,159 @@
+package serve_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/serve"
+)
+
+// alone makes one short request after the other, so that the server takes the
+// connection for one that is alone.
+func alone(t *testing.T, c net.Conn, r *bufio.Reader) {
+	t.Helper()
+	for i := range 40 {
+		text := fmt.Sprint(i)
+		send(t, c, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: "+fmt.Sprint(len(text))+"\r\n\r\n"+text)
+		if resp, got := answer(t, r); got != text || resp.code != 200 {
+			t.Fatalf("request %d: got %d %q", i, resp.code, got)
+		}
+	}
+}
+
+// large is a reply that no socket takes at once.
+var large = strings.Repeat("0123456789abcdef", 1<<19)
+
+// A client that was alone for a while may do all that any client may.
+func TestAloneAndThen(t *testing.T) {
+	begun, gone := make(chan struct{}, 16), make(chan struct{}, 1)
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/large":
+			w.Header().Set("Content-Length", fmt.Sprint(len(large)))
+			_, _ = io.WriteString(w, large)
+		case "/slow":
+			begun <- struct{}{}
+			time.Sleep(40 * time.Millisecond) // Longer than until somebody looks for the client.
+			echo(w, r)
+		case "/stay":
+			<-r.Context().Done()
+			gone <- struct{}{}
+		default:
+			echo(w, r)
+		}
+	}
+	wants := func(t *testing.T, r *bufio.Reader, texts ...string) {
+		t.Helper()
+		for _, want := range texts {
+			if resp, got := answer(t, r); got != want || resp.code != 200 {
+				t.Fatalf("got %d and %d bytes %.20q, want %.20q", resp.code, len(got), got, want)
+			}
+		}
+	}
+	const one = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none"
+	const two = "POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\ntwo"
+	const end = "POST /stay HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+	for name, then := range map[string]func(t *testing.T, s *serve.Server, c net.Conn, r *bufio.Reader){
+		"many at once": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			send(t, c, one+two+one+one)
+			wants(t, r, "one", "two", "one", "one")
+		},
+		"byte by byte": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			for i := range one {
+				send(t, c, one[i:i+1])
+			}
+			wants(t, r, "one")
+		},
+		"the next one while the handler runs": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			for range 3 {
+				send(t, c, two)
+				<-begun
+				time.Sleep(25 * time.Millisecond) // Somebody looks for the client by now.
+				send(t, c, one)
+				wants(t, r, "two", "one")
+			}
+		},
+		"half closed": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			send(t, c, one)
+			if err := c.(*net.UnixConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			wants(t, r, "one")
+			ended(t, r)
+		},
+		"large both ways": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			for range 3 {
+				send(t, c, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+				time.Sleep(5 * time.Millisecond) // The socket is full.
+				wants(t, r, large)
+				done := make(chan error, 1)
+				go func() {
+					_, err := io.Copy(c, io.MultiReader(
+						strings.NewReader("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: "+fmt.Sprint(len(large))+"\r\n\r\n"),
+						bytes.NewReader([]byte(large))))
+					done <- err
+				}()
+				wants(t, r, large)
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				alone(t, c, r)
+			}
+		},
+		"gone": func(t *testing.T, _ *serve.Server, c net.Conn, _ *bufio.Reader) {
+			send(t, c, end)
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-gone:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the handler is not told")
+			}
+		},
+		"silent": func(t *testing.T, _ *serve.Server, _ net.Conn, r *bufio.Reader) {
+			ended(t, r) // After IdleTimeout.
+		},
+		"silent in the middle": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			send(t, c, one[:20])
+			ended(t, r) // After HeaderTimeout.
+		},
+		"shutdown": func(t *testing.T, s *serve.Server, c net.Conn, r *bufio.Reader) {
+			send(t, c, two)
+			<-begun
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := s.Shutdown(ctx); err != nil {
+				t.Fatal(err)
+			}
+			wants(t, r, "two")
+			ended(t, r)
+		},
+		"shutdown while it waits": func(t *testing.T, s *serve.Server, _ net.Conn, r *bufio.Reader) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := s.Shutdown(ctx); err != nil {
+				t.Fatal(err)
+			}
+			ended(t, r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &serve.Server{}
+			if strings.HasPrefix(name, "silent") {
+				s.IdleTimeout, s.HeaderTimeout = 300*time.Millisecond, 300*time.Millisecond
+			}
+			c, r := dial(t, serving(t, s, handler))
+			alone(t, c, r)
+			then(t, s, c, r)
+		})
+	}
+}
