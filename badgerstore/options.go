@@ -38,7 +38,7 @@ type Options struct {
 	// SegmentBytes is how many bytes of stored blocks a segment takes before the
 	// next one begins; 0 means 16 MiB, or 4 MiB where addresses have 32 bits,
 	// since all of a segment is mapped, but at most a 16th of the file system, since
-	// space is freed by segments. At least 1 MiB.
+	// space is freed by segments. At least 1 MiB, at most 1 GiB.
 	SegmentBytes int64
 	// Compression says how items are compressed; the zero value is S2.
 	Compression Compression
@@ -99,8 +99,9 @@ const (
 	// while it is the tail.
 	maxSegmentSources = 1 << 16
 
+	// The files say of a place in them which byte it is in 32 bits.
 	leastSegment = 1 << 20
-	mostSegment  = 1 << 30 // Badger counts the bytes of a value log in 32 bits.
+	mostSegment  = 1 << 30
 	segmentShare = 16
 
 	// valueStep is how far ahead of the write offset blocks of the value log are
@@ -138,7 +139,7 @@ func (o Options) withDefaults() Options {
 			o.SegmentBytes = 4 << 20
 		}
 	}
-	o.SegmentBytes = max(leastSegment, min(o.SegmentBytes, mostSegment))
+	o.SegmentBytes = min(max(leastSegment, o.SegmentBytes), mostSegment)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -217,12 +217,16 @@ func (p *partition) adapt(t *tail) {
 // would be another write of all that is small in it.
 const spares = 3
 
-// spare returns how many segments before the tail may stay open.
+// spare returns how many segments before the tail may stay open: where space is short
+// one, since sealing the others gives back what is reserved of them.
 func (p *partition) spare() int {
-	if p.storage.hasRoom(0) {
-		return spares
+	switch {
+	case !p.storage.hasRoom(0):
+		return 0
+	case p.storage.isShort(p.dir):
+		return 1
 	}
-	return 0
+	return spares
 }
 
 // sealOld seals all segments that are open for writing, but the tail and the so

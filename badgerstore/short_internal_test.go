@@ -5,8 +5,10 @@ package badgerstore
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +88,47 @@ func TestSpareSegment(t *testing.T) {
 	p.prepareAt = 0
 	if p.prepareNext(); p.next == nil || p.next.hasFailed() {
 		t.Error("it is not tried again")
+	}
+}
+
+// Where space is short segments are sealed, which gives back what is reserved of them,
+// but for the one that somebody close behind the writer reads.
+func TestFewStayOpenWhereSpaceIsShort(t *testing.T) {
+	s, p := openForTest(t, Options{MemoryBudget: 64 << 20, SegmentBytes: leastSegment})
+	open := func() (n int) {
+		for _, g := range p.segments {
+			if g.writer != nil && g != p.tail {
+				n++
+			}
+		}
+		return n
+	}
+	for len(p.segments) < 2*spares {
+		commitSmall(t, p, strings.Repeat("x", 100<<10), false)
+	}
+	if n := open(); n != spares {
+		t.Fatalf("%d segments stay open, want %d", n, spares)
+	}
+	free, err := freeSpace(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.plenty.Store(0)
+	s.options.MinFree = free / (shortSpace - 1)
+	if err := p.Maintain(false); err != nil {
+		t.Fatal(err)
+	}
+	if n := open(); n > 1 {
+		t.Errorf("%d segments stay open although space is short", n)
+	}
+}
+
+// A segment is never larger than what its files can say of a place in it, whatever is
+// asked for.
+func TestSegmentsAreBounded(t *testing.T) {
+	o := Options{SegmentBytes: 1 << 40}.withDefaults()
+	if end := o.SegmentBytes + recordSlack; end > math.MaxInt32 {
+		t.Errorf("a value log may have %d bytes", end)
 	}
 }
 
