@@ -147,6 +147,9 @@ func TestAloneAndThen(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			for len(begun) > 0 { // Of the ones before.
+				<-begun
+			}
 			s := &serve.Server{}
 			if strings.HasPrefix(name, "silent") {
 				s.IdleTimeout, s.HeaderTimeout = 300*time.Millisecond, 300*time.Millisecond
