@@ -2,18 +2,14 @@ package badgerstore
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/kapetan-io/querator-edge/queue"
@@ -22,12 +18,6 @@ import (
 // metaDirName is the directory, below that of the queue storage, which holds the
 // definitions of queues. No queue name begins with '~'.
 const metaDirName = "~queue-storage-partition"
-
-const (
-	letterDefinition = 'q'
-	definitionFormat = 1
-	maxDefinition    = 1 << 20 // bytes; a definition takes a few hundred
-)
 
 // Meta keeps the definitions of queues. It implements queue.MetaStore. Its
 // methods are safe for use by any goroutine.
@@ -46,6 +36,7 @@ type Meta struct {
 	mu         sync.Mutex        // guards what follows
 	values     map[string][]byte // the stored form of each definition, by queue
 	generation uint64            // the newest, 0 if there is none
+	rescued    bool              // values has what only the torn end of a log holds
 	tail       *tail             // the newest, once something was written
 	err        error             // why changes are refused
 	damage     error             // why definitions may be missing; nil if none can be
@@ -114,6 +105,13 @@ func (m *Meta) load() error {
 			return unavailable(err, "cannot remove the directory %s", dir)
 		}
 	}
+	if !m.rescued {
+		return nil
+	}
+	// Or they would be gone the next time. Where there is no room they are until then.
+	if err := m.renew(); err != nil && !errors.Is(err, queue.ErrFull) {
+		return err
+	}
 	return nil
 }
 
@@ -123,7 +121,7 @@ func (m *Meta) generationDir(g uint64) string { return filepath.Join(m.dir, segm
 // it is damaged. The oldest there is was complete once, since it is removed when
 // the next one is.
 func (m *Meta) readMended(dir string, oldest bool) (complete bool, err error) {
-	complete, err = m.read(dir)
+	complete, err = m.read(dir, oldest)
 	if isCorrupt(err) {
 		m.damage = err
 		aside, again, fault := repair(dir, isDefinition)
@@ -137,7 +135,7 @@ func (m *Meta) readMended(dir string, oldest bool) (complete bool, err error) {
 			return false, nil
 		}
 		clear(m.values)
-		complete, err = m.read(dir)
+		complete, err = m.read(dir, oldest)
 	}
 	if err == nil && !complete && oldest && len(m.values) > 0 {
 		complete = true
@@ -178,11 +176,12 @@ func (m *Meta) Failure() error {
 
 // read reads the definitions of a generation. It reports false when the
 // generation has no header, and so was never completed.
-func (m *Meta) read(dir string) (complete bool, err error) {
+func (m *Meta) read(dir string, oldest bool) (complete bool, err error) {
 	c, err := inspect(dir)
 	if err != nil || !c.manifest {
 		return false, err
 	}
+	var torn map[string][]byte
 	if c.mem > 0 {
 		if err := refresh(dir); err != nil {
 			return false, err
@@ -191,7 +190,13 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if h.torn {
+		if !oldest && !h.kept[string(headerKey())] {
+			return false, nil // It was being written when the power went.
+		}
+		if torn, err = h.tornDefinitions(); err != nil {
+			return false, err
+		}
+		if h.torn && len(torn) == 0 {
 			// A change that was never acknowledged, or a damaged one.
 			m.damage = corrupt(nil, "the end of %s cannot be read", dir)
 		}
@@ -225,7 +230,31 @@ func (m *Meta) read(dir string) (complete bool, err error) {
 			return false, err
 		}
 	}
+	if found {
+		maps.Copy(m.values, torn)
+		m.rescued = m.rescued || len(torn) > 0
+	}
 	return found, nil
+}
+
+// tornDefinitions returns the definitions that are whole in a log, in a transaction
+// that is not: one that was being written when the power went, or whose end was
+// damaged since. That they are there does no harm in the first case.
+func (h *holding) tornDefinitions() (map[string][]byte, error) {
+	torn := make(map[string][]byte)
+	for key := range h.values {
+		if key[0] != letterDefinition || h.kept[key] || !h.isLast(key) {
+			continue
+		}
+		value, found, err := h.value([]byte(key))
+		if err != nil {
+			return nil, err
+		}
+		if found && len(value) > 0 {
+			torn[key[1:]] = value
+		}
+	}
+	return torn, nil
 }
 
 // Load returns all definitions, in the order of their names.
@@ -408,89 +437,4 @@ func (m *Meta) Close() error {
 	m.lock = nil
 	m.err = &queue.Error{Kind: queue.ErrClosed, Msg: fmt.Sprintf("the store %s is closed", m.dir)}
 	return err
-}
-
-func definitionKey(name string) []byte { return append([]byte{letterDefinition}, name...) }
-
-// definition is the stored form of a queue.Definition. Texts are bytes, which
-// JSON holds in base64, since queue names need not be UTF-8. Fields are only
-// added; definitionFormat rises when an older version would misread one.
-type definition struct {
-	Name          []byte        `json:"name"`
-	DeadQueue     []byte        `json:"dead_queue,omitempty"`
-	Reference     []byte        `json:"reference,omitempty"`
-	LeaseTimeout  time.Duration `json:"lease_timeout"`
-	ExpireTimeout time.Duration `json:"expire_timeout"`
-	MaxAttempts   int           `json:"max_attempts,omitempty"`
-	Partitions    int           `json:"requested_partitions"`
-	MaxItems      int64         `json:"max_items,omitempty"`
-	MaxBytes      int64         `json:"max_bytes,omitempty"`
-	FullPolicy    string        `json:"full_policy,omitempty"`
-	ReleaseOnExit bool          `json:"release_on_exit,omitempty"`
-	CreatedAt     time.Time     `json:"created_at"`
-	UpdatedAt     time.Time     `json:"updated_at"`
-	Places        []place       `json:"places"`
-	Paused        bool          `json:"paused,omitempty"`
-	Deleting      bool          `json:"deleting,omitempty"`
-	Restoring     bool          `json:"restoring,omitempty"`
-}
-
-type place struct {
-	Storage []byte `json:"storage"`
-	Tag     []byte `json:"tag"`
-}
-
-// encodeDefinition returns the stored form: a version byte, JSON, and CRC-32C of
-// both, little endian.
-func encodeDefinition(d *queue.Definition) ([]byte, error) {
-	f := definition{
-		Name: []byte(d.Name), DeadQueue: []byte(d.DeadQueue), Reference: []byte(d.Reference),
-		LeaseTimeout: d.LeaseTimeout, ExpireTimeout: d.ExpireTimeout, MaxAttempts: d.MaxAttempts,
-		Partitions: d.RequestedPartitions, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
-		MaxItems: d.MaxItems, MaxBytes: d.MaxBytes, FullPolicy: string(d.FullPolicy),
-		Paused: d.Paused, Deleting: d.Deleting, Restoring: d.Restoring,
-		ReleaseOnExit: d.ReleaseOnExit,
-	}
-	for i := range d.Places {
-		f.Places = append(f.Places, place{Storage: []byte(d.Places[i].Storage), Tag: d.Places[i].Tag[:]})
-	}
-	text, err := json.Marshal(&f)
-	if err != nil || len(text) > maxDefinition {
-		return nil, &queue.Error{Kind: queue.ErrInvalid, Queue: d.Name, Err: err,
-			Msg: fmt.Sprintf("the definition of queue %q cannot be stored: %d bytes of at most %d", d.Name, len(text), maxDefinition)}
-	}
-	value := append([]byte{definitionFormat}, text...)
-	return binary.LittleEndian.AppendUint32(value, crc32.Checksum(value, crc32.MakeTable(crc32.Castagnoli))), nil
-}
-
-func decodeDefinition(value []byte) (d queue.Definition, err error) {
-	end := len(value) - 4
-	if end < 1 || crc32.Checksum(value[:end], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(value[end:]) {
-		return d, errCorrupt("definition", "its checksum is wrong")
-	}
-	if value[0] != definitionFormat {
-		return d, errNewer("definition", "it has version %d, known is %d", value[0], definitionFormat)
-	}
-	var f definition
-	if err := json.Unmarshal(value[1:end], &f); err != nil {
-		return d, errCorrupt("definition", "%v", err)
-	}
-	d = queue.Definition{
-		Info: queue.Info{
-			Name: string(f.Name), DeadQueue: string(f.DeadQueue), Reference: string(f.Reference),
-			LeaseTimeout: f.LeaseTimeout, ExpireTimeout: f.ExpireTimeout, MaxAttempts: f.MaxAttempts,
-			RequestedPartitions: f.Partitions, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt,
-			MaxItems: f.MaxItems, MaxBytes: f.MaxBytes, FullPolicy: queue.FullPolicy(f.FullPolicy),
-			ReleaseOnExit: f.ReleaseOnExit,
-		},
-		Paused: f.Paused, Deleting: f.Deleting, Restoring: f.Restoring,
-	}
-	for i := range f.Places {
-		p := queue.Place{Storage: string(f.Places[i].Storage)}
-		if copy(p.Tag[:], f.Places[i].Tag) != queue.TagSize || len(f.Places[i].Tag) != queue.TagSize {
-			return d, errCorrupt("definition", "a tag has %d bytes", len(f.Places[i].Tag))
-		}
-		d.Places = append(d.Places, p)
-	}
-	return d, nil
 }

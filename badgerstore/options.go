@@ -150,9 +150,10 @@ func (o Options) withDefaults() Options {
 const TailMemory = minMemTable/2 + tailMemory
 
 const (
-	// tailMemory is what a segment open for writing takes beside its index: what is
-	// pending, descriptors, and the structures of its partition.
-	tailMemory = 48 << 10
+	// tailMemory is what a segment open for writing takes beside its index, and its
+	// partition with it, garbage and what the kernel holds for its files included, as
+	// measured with many.
+	tailMemory = 256 << 10
 	// openMemory is what an open database takes, as measured.
 	openMemory = 160 << 10
 )

@@ -222,6 +222,17 @@ func kindOf(letter byte) byte {
 	return 0
 }
 
+// isLast reports whether a value is of the last transaction that is there.
+func (h *holding) isLast(key string) bool {
+	version := h.values[key].version
+	for _, l := range h.values {
+		if l.version > version {
+			return false
+		}
+	}
+	return true
+}
+
 // checkLogs sees whether Badger, which drops what lies behind the first damage
 // of a log, would drop something that was on flash for sure. A newest segment may
 // end in what was torn by a power cut: mayEnd. In any other all is on flash.
@@ -236,8 +247,9 @@ func (h *holding) checkLogs(mayEnd bool) error {
 		return nil
 	}
 	for key := range h.values {
-		if key[0] == letterDefinition && !h.kept[key] {
-			return corrupt(nil, "%s", h.says("a definition is damaged")) // Each is synced before the next is written.
+		// Each is synced before the next is written, so that only the last can be torn.
+		if key[0] == letterDefinition && !h.kept[key] && !(h.kept[string(headerKey())] && h.isLast(key)) {
+			return corrupt(nil, "%s", h.says("a definition is damaged"))
 		}
 	}
 	synced := syncedAtLeast(h.dir)

@@ -22,6 +22,7 @@ type tail struct {
 	valueNumber        uint32    // of the value log
 	older              *database // what was there when it was opened again; nil if it is not read, or nothing was
 	index              index
+	readBuf            []byte   // of the last read; at most mappedValue
 	version            uint64   // of the last transaction, as Badger counts
 	used               *os.File // see usedName; nil before it is there, and for definitions
 	usedMap            []byte   // it, mapped; nil if it is not
@@ -259,7 +260,7 @@ func (t *tail) letGo() {
 		_ = t.older.close() // It was only read.
 		t.older = nil
 	}
-	t.index, t.pending = index{}, nil
+	t.index, t.pending, t.readBuf = index{}, nil, nil
 	t.charge(-t.charged)
 }
 

@@ -87,11 +87,23 @@ func (t *tail) value(p spot, fn func(value []byte) error) error {
 	if size >= mappedValue {
 		return t.mapped(f, at, size, fn)
 	}
-	b, c := make([]byte, size), card{f: f}
+	b, c := t.takeBuffer(int(size)), card{f: f}
+	defer func() { t.readBuf = b }()
 	if _, err := c.try(b, at); err != nil {
 		return unavailable(err, "cannot read %s", f.Name())
 	}
 	return fn(b)
+}
+
+// takeBuffer returns a buffer of that size, the last one if it will do. Who takes it
+// gives it back; somebody who reads meanwhile gets another.
+func (t *tail) takeBuffer(size int) []byte {
+	b := t.readBuf
+	t.readBuf = nil
+	if cap(b) < size {
+		return make([]byte, size, (size+pageSize-1)/pageSize*pageSize)
+	}
+	return b[:size]
 }
 
 // mapped calls fn with a part of a file, mapped into memory.

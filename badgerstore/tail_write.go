@@ -3,9 +3,13 @@ package badgerstore
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a tail writes, and where it stands until it is in the files.
@@ -96,7 +100,7 @@ func (t *tail) fits(entries []entry) error {
 func (t *tail) append(entries []entry) (logged []entry, err error) {
 	t.version++
 	logged = entries
-	values := valueWriter{f: t.valueFile, at: t.valueEnd}
+	values := newValueWriter(t.valueFile, t.valueEnd, entries, t.threshold)
 	for i, e := range entries {
 		if len(e.value) < t.threshold {
 			t.pending = appendRaw(t.pending, metaTxn, e.key, t.version, e.value)
@@ -115,7 +119,7 @@ func (t *tail) append(entries []entry) (logged []entry, err error) {
 	}
 	t.pending = appendRaw(t.pending, metaEndTxn, []byte(endKey), t.version, strconv.AppendUint(nil, t.version, 10))
 	t.memEnd = t.memWritten + int64(len(t.pending))
-	if err := values.flush(); err != nil {
+	if err := values.write(); err != nil {
 		t.failed = true
 		return nil, unavailable(err, "cannot write the values of %s", t.dir)
 	}
@@ -152,50 +156,72 @@ func (t *tail) flush() error {
 // grows to about that.
 const keptPending = journalBytes + 4*maxJournaled
 
-// valueWriter writes entries to a value log, small ones together.
+// valueWriter writes entries to a value log, without a copy of the values.
 type valueWriter struct {
-	f   *os.File
-	at  int64  // where buf goes
-	buf []byte // not written yet
-	err error  // of the first write that failed
+	f     *os.File
+	at    int64    // where the first goes
+	size  int64    // of all
+	heads []byte   // what stands before values and behind them; it does not move
+	parts [][]byte // all, in order
 }
 
-// valueBuffer bounds what is copied to be written together.
-const valueBuffer = 64 << 10
+// rawFrame bounds what an entry takes beside key and value.
+const rawFrame = 2 + 3*binary.MaxVarintLen32 + versionSize + checksumSize
+
+// newValueWriter returns one for entries whose values have at least so many bytes.
+func newValueWriter(f *os.File, at int64, entries []entry, threshold int) *valueWriter {
+	n, size := 0, 0
+	for _, e := range entries {
+		if len(e.value) >= threshold {
+			n, size = n+1, size+len(e.key)+rawFrame
+		}
+	}
+	if n == 0 {
+		return &valueWriter{at: at}
+	}
+	return &valueWriter{f: f, at: at, heads: make([]byte, 0, size), parts: make([][]byte, 0, 3*n)}
+}
 
 // end returns where the next entry goes.
-func (w *valueWriter) end() int64 { return w.at + int64(len(w.buf)) }
+func (w *valueWriter) end() int64 { return w.at + w.size }
 
-// add adds an entry, and returns where its value is.
+// add adds an entry, and returns where its value will be.
 func (w *valueWriter) add(key []byte, version uint64, value []byte) (place int64) {
-	start := len(w.buf)
-	w.buf = appendRawHead(w.buf, 0, key, version, len(value))
-	sum := crc32.Update(checksum(w.buf[start:]), crc32.MakeTable(crc32.Castagnoli), value)
-	place = w.end()
-	if len(value) >= valueBuffer {
-		_ = w.flush() // Kept in err.
-		w.write(value)
-	} else {
-		w.buf = append(w.buf, value...)
-	}
-	w.buf = binary.BigEndian.AppendUint32(w.buf, sum)
-	if len(w.buf) >= valueBuffer {
-		_ = w.flush() // Kept in err.
-	}
+	start := len(w.heads)
+	w.heads = appendRawHead(w.heads, 0, key, version, len(value))
+	head := w.heads[start:]
+	sum := crc32.Update(checksum(head), crc32.MakeTable(crc32.Castagnoli), value)
+	w.heads = binary.BigEndian.AppendUint32(w.heads, sum)
+	w.parts = append(w.parts, head, value, w.heads[len(w.heads)-checksumSize:])
+	place = w.end() + int64(len(head))
+	w.size += int64(len(head) + len(value) + checksumSize)
 	return place
 }
 
-// flush writes what is not written yet. The error is that of the first write that
-// failed.
-func (w *valueWriter) flush() error {
-	w.write(w.buf)
-	w.buf = w.buf[:0]
-	return w.err
-}
-
-func (w *valueWriter) write(b []byte) {
-	if w.err == nil && len(b) > 0 {
-		_, w.err = w.f.WriteAt(b, w.at)
+// write writes what was added.
+func (w *valueWriter) write() error {
+	const mostParts = 1024 // The kernel takes no more at a time.
+	at, parts := w.at, w.parts
+	for len(parts) > 0 {
+		var n int
+		err := ignoreInterrupt(func() (err error) {
+			n, err = unix.Pwritev(int(w.f.Fd()), parts[:min(len(parts), mostParts)], at)
+			return err
+		})
+		if err == nil && n == 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return &fs.PathError{Op: "pwritev", Path: w.f.Name(), Err: err}
+		}
+		at += int64(n)
+		for n > 0 && n >= len(parts[0]) {
+			n -= len(parts[0])
+			parts = parts[1:]
+		}
+		if n > 0 {
+			parts[0] = parts[0][n:]
+		}
 	}
-	w.at += int64(len(b))
+	return nil
 }
