@@ -131,7 +131,7 @@ func TestAloneForLong(t *testing.T) {
 			if c.Wait(&g, time.Millisecond) {
 				t.Fatal("there is nothing to read")
 			}
-			go b.Write([]byte("later"))
+			go func() { _, _ = b.Write([]byte("later")) }()
 			buf := make([]byte, 8)
 			if n, err := c.Read(buf); err != nil || string(buf[:n]) != "later" {
 				t.Errorf("read %q, %v", buf[:n], err)
@@ -215,7 +215,7 @@ func TestAloneForLong(t *testing.T) {
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("reading from it: %v", err)
 			}
-			if _, err := b.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // As net.Conn says.
+			if _, err := b.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("reading from the other end: %v", err)
 			}
 			if err := c.Close(); !errors.Is(err, net.ErrClosed) {
@@ -245,7 +245,7 @@ func TestAloneForLong(t *testing.T) {
 			if c.Quiet() {
 				t.Error("it is still good")
 			}
-			if _, err := c.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // As net.Conn says.
+			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("reading: %v", err)
 			}
 			if _, err := c.Write([]byte("x")); !errors.Is(err, unix.EPIPE) {
@@ -256,7 +256,7 @@ func TestAloneForLong(t *testing.T) {
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := b.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // As net.Conn says.
+			if _, err := b.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("reading from the other end: %v", err)
 			}
 		},

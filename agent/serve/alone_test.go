@@ -41,7 +41,7 @@ func TestAloneAndThen(t *testing.T) {
 			_, _ = io.WriteString(w, large)
 		case "/slow":
 			begun <- struct{}{}
-			time.Sleep(40 * time.Millisecond) // Longer than until somebody looks for the client.
+			<-time.After(40 * time.Millisecond) // Longer than until somebody looks for the client.
 			echo(w, r)
 		case "/stay":
 			<-r.Context().Done()
@@ -76,7 +76,7 @@ func TestAloneAndThen(t *testing.T) {
 			for range 3 {
 				send(t, c, two)
 				<-begun
-				time.Sleep(25 * time.Millisecond) // Somebody looks for the client by now.
+				<-time.After(25 * time.Millisecond) // Somebody looks for the client by now; before, it has to work too.
 				send(t, c, one)
 				wants(t, r, "two", "one")
 			}
@@ -92,7 +92,6 @@ func TestAloneAndThen(t *testing.T) {
 		"large both ways": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
 			for range 3 {
 				send(t, c, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-				time.Sleep(5 * time.Millisecond) // The socket is full.
 				wants(t, r, large)
 				done := make(chan error, 1)
 				go func() {

@@ -396,6 +396,7 @@ func TestDirectDependencies(t *testing.T) {
 		"github.com/anishathalye/porcupine", // tests: linearizability
 		"github.com/cespare/xxhash/v2",      // badgerstore: checksums
 		"github.com/dgraph-io/badger/v4",    // badgerstore
+		"github.com/google/flatbuffers",     // badgerstore: the index of Badger's tables; Badger asks for it, too
 		"github.com/hanwen/go-fuse/v2",      // tests: power cuts
 		"github.com/klauspost/compress",     // badgerstore: S2; uplink: zstd
 		"github.com/nats-io/jwt/v2",         // tests: logins at the uplink's server
