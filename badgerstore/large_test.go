@@ -22,6 +22,28 @@ func noise(size int) []byte {
 	return b
 }
 
+// queueOn makes a queue on a storage.
+func queueOn(ctx context.Context, t *testing.T, s queue.Storage) *queue.Queue {
+	t.Helper()
+	svc, err := queue.Open(ctx, queue.Config{Meta: memstore.NewMeta(), Storages: []queue.NamedStorage{{Name: "s", Storage: s, Affinity: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := svc.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := svc.Create(ctx, queue.Info{Name: "q", LeaseTimeout: time.Minute, ExpireTimeout: time.Hour, RequestedPartitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	q, err := svc.Queue("q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
 // When a large item that cannot be compressed is in its block, nobody holds the
 // memory any more that it came in.
 func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
@@ -38,25 +60,14 @@ func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	svc, err := queue.Open(ctx, queue.Config{Meta: memstore.NewMeta(), Storages: []queue.NamedStorage{{Name: "s", Storage: s, Affinity: 1}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := svc.Shutdown(context.Background()); err != nil {
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	if err := svc.Create(ctx, queue.Info{Name: "q", LeaseTimeout: time.Minute, ExpireTimeout: time.Hour, RequestedPartitions: 1}); err != nil {
-		t.Fatal(err)
-	}
-	q, err := svc.Queue("q")
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	q := queueOn(ctx, t, s)
 	const rounds = 3
 	for range rounds {
 		payload := noise(size)
@@ -74,5 +85,33 @@ func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
 	}
 	if len(res.Items) == 0 || !bytes.Equal(res.Items[0].Payload, noise(size)) {
 		t.Errorf("%d items were leased, the first is not what was produced", len(res.Items))
+	}
+}
+
+// Many small items that are large together are no reason to collect garbage, which
+// would take longer than writing them.
+func TestManySmallItemsCollectNothing(t *testing.T) {
+	collected := 0
+	s, err := badgerstore.New(badgerstore.Options{Dir: t.TempDir(), Boot: "boot-1", Collect: func() { collected++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	q := queueOn(ctx, t, s)
+	items := make([]queue.Item, 500)
+	for i := range items {
+		items[i].Payload = noise(4 << 10)
+	}
+	if err := q.Produce(ctx, &queue.ProduceRequest{RequestTimeout: time.Minute, Items: items}); err != nil {
+		t.Fatal(err)
+	}
+	if collected > 0 {
+		t.Errorf("garbage was collected %d times", collected)
 	}
 }

@@ -190,7 +190,7 @@ func (m *Meta) read(dir string, oldest bool) (complete bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if !oldest && !h.kept[string(headerKey())] {
+		if !oldest && h.isUnfinished() {
 			return false, nil // It was being written when the power went.
 		}
 		if torn, err = h.tornDefinitions(); err != nil {
@@ -237,13 +237,27 @@ func (m *Meta) read(dir string, oldest bool) (complete bool, err error) {
 	return found, nil
 }
 
+// isUnfinished reports whether there is nothing of a generation but what may be the torn
+// beginning: its first transaction, of which Badger would find nothing. One that took a
+// change since was finished before.
+func (h *holding) isUnfinished() bool {
+	last := h.last()
+	for key, l := range h.values {
+		if h.kept[key] || l.version != last {
+			return false
+		}
+	}
+	return true
+}
+
 // tornDefinitions returns the definitions that are whole in a log, in a transaction
 // that is not: one that was being written when the power went, or whose end was
 // damaged since. That they are there does no harm in the first case.
 func (h *holding) tornDefinitions() (map[string][]byte, error) {
 	torn := make(map[string][]byte)
-	for key := range h.values {
-		if key[0] != letterDefinition || h.kept[key] || !h.isLast(key) {
+	last := h.last()
+	for key, l := range h.values {
+		if key[0] != letterDefinition || h.kept[key] || l.version != last {
 			continue
 		}
 		value, found, err := h.value([]byte(key))

@@ -95,6 +95,43 @@ func TestTornDefinition(t *testing.T) {
 	}
 }
 
+// A generation that took a change after it was written is not given up for an older
+// one that is still there, when its beginning is damaged: what can be read of it is
+// copied, and it is set aside.
+func TestDamagedGeneration(t *testing.T) {
+	dir, generation := killedDefinitions(t)
+	older := filepath.Join(filepath.Dir(generation), "00000000000000000000")
+	if err := os.CopyFS(older, os.DirFS(generation)); err != nil {
+		t.Fatal(err)
+	}
+	only := func(dir string, end int) []byte {
+		logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+		if err != nil || len(logs) != 1 {
+			t.Fatal(logs, err)
+		}
+		content, err := os.ReadFile(logs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.Index(content, []byte("!badger!txn"))
+		if end > 0 {
+			clear(content[at+end:]) // The first change is all that it has.
+		} else {
+			content[at] ^= 1 // The end of the first transaction.
+		}
+		if err := os.WriteFile(logs[0], content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	only(older, 24) // Key, version, one digit and checksum.
+	only(generation, 0)
+	names, aside, _ := definitionsOf(t, dir)
+	if !slices.Equal(names, []string{"first", "second"}) || len(aside) != 1 {
+		t.Errorf("definitions of %q, set aside %q", names, aside)
+	}
+}
+
 // A generation that was being written when the power went is none, and no damage.
 func TestTornGeneration(t *testing.T) {
 	for _, n := range []int{5, 60, 100} {

@@ -222,15 +222,12 @@ func kindOf(letter byte) byte {
 	return 0
 }
 
-// isLast reports whether a value is of the last transaction that is there.
-func (h *holding) isLast(key string) bool {
-	version := h.values[key].version
+// last returns the version of the last transaction of which anything is there.
+func (h *holding) last() (version uint64) {
 	for _, l := range h.values {
-		if l.version > version {
-			return false
-		}
+		version = max(version, l.version)
 	}
-	return true
+	return version
 }
 
 // checkLogs sees whether Badger, which drops what lies behind the first damage
@@ -246,9 +243,10 @@ func (h *holding) checkLogs(mayEnd bool) error {
 	if h.stranded == 0 && len(h.faults) == 0 {
 		return nil
 	}
-	for key := range h.values {
+	last := h.last()
+	for key, l := range h.values {
 		// Each is synced before the next is written, so that only the last can be torn.
-		if key[0] == letterDefinition && !h.kept[key] && !(h.kept[string(headerKey())] && h.isLast(key)) {
+		if key[0] == letterDefinition && !h.kept[key] && !(h.kept[string(headerKey())] && l.version == last) {
 			return corrupt(nil, "%s", h.says("a definition is damaged"))
 		}
 	}

@@ -94,7 +94,7 @@ const (
 	versionSize  = 8
 	checksumSize = 4
 	pointerSize  = 12                                                    // stands in the memtable for a value in the value log
-	endOfTxn     = 2 + 3 + len(endKey) + versionSize + 20 + checksumSize // at most, see endSize
+	endOfTxn     = 2 + 3 + len(endKey) + versionSize + 20 + checksumSize // at most
 
 	pageSize = 4096
 
@@ -184,10 +184,11 @@ func (t *tail) resume(reads bool) error {
 		if t.older, err = openDatabase(t.dir); err != nil {
 			return err
 		}
+		t.charge(openMemory)
 	}
 	t.resumed++
 	t.rests = false
-	t.charge(t.memory() + openMemory + sourceMemory*int64(t.sources.len()))
+	t.charge(t.memory() + sourceMemory*int64(t.sources.len()))
 	if err = t.makeLogs(); err == nil {
 		err = t.markUsed()
 	}

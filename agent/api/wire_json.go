@@ -209,7 +209,7 @@ func unescape(b []byte) ([]byte, error) {
 	return out[:len(out):len(out)], nil
 }
 
-// runeOf reads \uXXXX, or two of them that belong together. The size is 0 when that
+// runeOf reads an escaped character such as \u00e4, or two that belong together. The size is 0 when that
 // is no character.
 func runeOf(b []byte) (r rune, size int) {
 	r = hex4(b)
@@ -225,7 +225,7 @@ func runeOf(b []byte) (r rune, size int) {
 	return r, 12
 }
 
-// hex4 returns the number of \uXXXX, or -1.
+// hex4 returns the number of an escape such as \u00e4, or -1.
 func hex4(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1

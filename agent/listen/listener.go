@@ -25,8 +25,8 @@ type Listener struct {
 }
 
 // Accept returns the next connection. At the bound of connections it waits until one is closed; those that
-// connect meanwhile wait in the kernel. After Close the error is net.ErrClosed. The connection is
-// a *poll.Conn, and PeerCred knows its other end.
+// connect meanwhile wait in the kernel. After Close the error is net.ErrClosed. The connection has
+// a *poll.Conn's methods, and PeerCred knows its other end.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:

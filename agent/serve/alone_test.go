@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -28,21 +29,37 @@ func alone(t *testing.T, c net.Conn, r *bufio.Reader) {
 	}
 }
 
+// awaitWatch waits until somebody reads from a connection whose handler runs on.
+func awaitWatch(t *testing.T) {
+	t.Helper()
+	buf := make([]byte, 1<<20)
+	for begun := time.Now(); time.Since(begun) < 10*time.Second; runtime.Gosched() {
+		if n := runtime.Stack(buf, true); bytes.Contains(buf[:n], []byte("serve.(*watch).look(")) {
+			return
+		}
+	}
+	t.Fatal("nobody looks for the client")
+}
+
 // large is a reply that no socket takes at once.
 var large = strings.Repeat("0123456789abcdef", 1<<19)
 
 // A client that was alone for a while may do all that any client may.
 func TestAloneAndThen(t *testing.T) {
-	begun, gone := make(chan struct{}, 16), make(chan struct{}, 1)
+	begun, proceed, gone := make(chan struct{}, 16), make(chan struct{}, 16), make(chan struct{}, 1)
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/large":
 			w.Header().Set("Content-Length", fmt.Sprint(len(large)))
 			_, _ = io.WriteString(w, large)
 		case "/slow":
+			text, _ := io.ReadAll(r.Body) // Nobody looks for the client before it is read.
 			begun <- struct{}{}
-			<-time.After(40 * time.Millisecond) // Longer than until somebody looks for the client.
-			echo(w, r)
+			select {
+			case <-proceed:
+				_, _ = w.Write(text)
+			case <-r.Context().Done(): // The test has failed.
+			}
 		case "/stay":
 			<-r.Context().Done()
 			gone <- struct{}{}
@@ -63,6 +80,7 @@ func TestAloneAndThen(t *testing.T) {
 	const end = "POST /stay HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 	for name, then := range map[string]func(t *testing.T, s *serve.Server, c net.Conn, r *bufio.Reader){
 		"many at once": func(t *testing.T, _ *serve.Server, c net.Conn, r *bufio.Reader) {
+			proceed <- struct{}{}
 			send(t, c, one+two+one+one)
 			wants(t, r, "one", "two", "one", "one")
 		},
@@ -76,8 +94,9 @@ func TestAloneAndThen(t *testing.T) {
 			for range 3 {
 				send(t, c, two)
 				<-begun
-				<-time.After(25 * time.Millisecond) // Somebody looks for the client by now; before, it has to work too.
+				awaitWatch(t)
 				send(t, c, one)
+				proceed <- struct{}{}
 				wants(t, r, "two", "one")
 			}
 		},
@@ -130,7 +149,17 @@ func TestAloneAndThen(t *testing.T) {
 			<-begun
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if err := s.Shutdown(ctx); err != nil {
+			ending := make(chan error, 1)
+			go func() { ending <- s.Shutdown(ctx) }()
+			for { // It has begun when nobody can connect any more.
+				other, err := net.Dial("unix", c.RemoteAddr().String())
+				if err != nil {
+					break
+				}
+				_ = other.Close() // It was only a try.
+			}
+			proceed <- struct{}{}
+			if err := <-ending; err != nil {
 				t.Fatal(err)
 			}
 			wants(t, r, "two")
