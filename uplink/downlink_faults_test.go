@@ -108,6 +108,20 @@ func TestDownlinkOthersPurged(t *testing.T) {
 	}
 }
 
+// loseFive has 15 messages taken, of which the server then loses the last five, while the device is stopped.
+func (b *downBench) loseFive() {
+	b.start()
+	b.send(10)
+	b.exact(1)
+	image := b.image()
+	b.boss = b.admin()
+	b.send(5)
+	b.exact(1)
+	b.stopDevice()
+	b.setBack(image)
+	b.boss = b.admin()
+}
+
 // TestDownlinkRegressed: a server that has lost messages which were taken, and gives their numbers to others, has
 // all others taken and none twice.
 func TestDownlinkRegressed(t *testing.T) {
@@ -116,16 +130,7 @@ func TestDownlinkRegressed(t *testing.T) {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
 			b := newDownBench(t, nil)
-			b.start()
-			b.send(10)
-			b.exact(1)
-			image := b.image()
-			b.boss = b.admin()
-			b.send(5)
-			b.exact(1)
-			b.stopDevice()
-			b.setBack(image)
-			b.boss = b.admin()
+			b.loseFive()
 			b.send(after)
 			b.start()
 			b.until("all is taken", func(s downlink.Status) bool { return s.State == downlink.StateWaiting })
@@ -151,16 +156,7 @@ func TestDownlinkRegressedAmongOthers(t *testing.T) {
 					b.publish(&nats.Msg{Subject: "querator-down.other.orders", Data: []byte("not for dev")})
 				}
 			}
-			b.start()
-			b.send(10)
-			b.exact(1)
-			image := b.image()
-			b.boss = b.admin()
-			b.send(5)
-			b.exact(1)
-			b.stopDevice()
-			b.setBack(image)
-			b.boss = b.admin()
+			b.loseFive()
 			b.send(1)
 			others(30)
 			b.send(after - 1)

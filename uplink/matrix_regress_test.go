@@ -164,6 +164,14 @@ func Test10LostBehindTheMarker(t *testing.T) {
 	}
 }
 
+// foundAgain waits until the last five of 30 events, which the server has lost, are there again, each once.
+func (b *bench) foundAgain(r *running, admin *nats.Conn) {
+	b.t.Helper()
+	eventually(b.t, "they are there again", func() bool { return streamSeq(b.t, admin) == 35 })
+	b.exact()
+	eventually(b.t, "there is an alarm", func() bool { return r.reports(uplink.AlarmRegressed) == 1 })
+}
+
 // Test10FoundWhileIdle has the server lose the last events without any error or reconnect that would tell.
 func Test10FoundWhileIdle(t *testing.T) {
 	t.Parallel()
@@ -178,9 +186,7 @@ func Test10FoundWhileIdle(t *testing.T) {
 	for seq := streamSeq(t, admin) - 4; seq <= 30; seq++ {
 		api(t, admin, "STREAM.MSG.DELETE.QUERATOR", map[string]any{"seq": seq})
 	}
-	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
-	b.exact()
-	eventually(t, "there is an alarm", func() bool { return r.reports(uplink.AlarmRegressed) == 1 })
+	b.foundAgain(r, admin)
 }
 
 // Test10FoundByALastLook has the server lose the last events after the first look.
@@ -195,9 +201,7 @@ func Test10FoundByALastLook(t *testing.T) {
 	r.drained(b.src)
 	admin := b.admin()
 	b.loseAfterLook(admin)
-	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
-	b.exact()
-	eventually(t, "there is an alarm", func() bool { return r.reports(uplink.AlarmRegressed) == 1 })
+	b.foundAgain(r, admin)
 }
 
 // loseAfterLook has the server lose events 26 to 30 of the stream once it has answered a look.
@@ -234,9 +238,7 @@ func Test10FoundAfterRestart(t *testing.T) {
 	admin := b.admin()
 	b.loseAfterLook(admin)
 	r = run(t, cfg, b.src, nil)
-	eventually(t, "they are there again", func() bool { return streamSeq(t, admin) == 35 })
-	b.exact()
-	eventually(t, "there is an alarm", func() bool { return r.reports(uplink.AlarmRegressed) == 1 })
+	b.foundAgain(r, admin)
 }
 
 // Test10LostBehindAnotherServer has an uplink whose connection is to a server that passes on to the one with the
