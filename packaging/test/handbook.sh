@@ -47,6 +47,7 @@ follow() {
     run "$who" "$command" || status=$?
     if ! check "$section" "$command" "$status"; then
       cat "$scratch/said" >&2
+      inside journalctl --unit=querator --lines=40 --no-pager >&2 || true
       fail "'$command' of the section '$section' does not do what it says; exit code $status"
     fi
     count=$((count + 1))
