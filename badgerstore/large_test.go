@@ -87,31 +87,3 @@ func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
 		t.Errorf("%d items were leased, the first is not what was produced", len(res.Items))
 	}
 }
-
-// Many small items that are large together are no reason to collect garbage, which
-// would take longer than writing them.
-func TestManySmallItemsCollectNothing(t *testing.T) {
-	collected := 0
-	s, err := badgerstore.New(badgerstore.Options{Dir: t.TempDir(), Boot: "boot-1", Collect: func() { collected++ }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	q := queueOn(ctx, t, s)
-	items := make([]queue.Item, 500)
-	for i := range items {
-		items[i].Payload = noise(4 << 10)
-	}
-	if err := q.Produce(ctx, &queue.ProduceRequest{RequestTimeout: time.Minute, Items: items}); err != nil {
-		t.Fatal(err)
-	}
-	if collected > 0 {
-		t.Errorf("garbage was collected %d times", collected)
-	}
-}

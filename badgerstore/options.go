@@ -42,8 +42,8 @@ type Options struct {
 	SegmentBytes int64
 	// Compression says how items are compressed; the zero value is S2.
 	Compression Compression
-	// Collect is called when an item of a MiB or more is in its block, so that the memory
-	// that it came in is free while it is written, which takes a while. It
+	// Collect is called when a commit of a MiB or more is in blocks, so that the memory
+	// that its items came in is free while it is written, which takes a while. It
 	// collects garbage where memory is short, as runtime.GC does; nil collects nothing.
 	Collect func()
 	// Now is the wall clock, for the time of creation in segment headers, which

@@ -81,17 +81,16 @@ const largeCommit = 1 << 20
 // write writes the entries of a commit, which are on flash on return if the commit
 // asks for it.
 func (p *partition) write(t *tail, c *queue.Commit) error {
-	size, largest := 0, 0
+	size := 0
 	for i := range c.Items {
-		n := len(c.Items[i].Payload)
-		size, largest = size+n, max(largest, n)
+		size += len(c.Items[i].Payload)
 	}
 	if size >= largeCommit {
 		p.storage.large.Lock()
 		defer p.storage.large.Unlock()
 	}
 	entries := p.encode(t, c)
-	if largest >= largeCommit && p.storage.options.Collect != nil {
+	if size >= largeCommit && p.storage.options.Collect != nil {
 		p.storage.options.Collect()
 	}
 	if err := t.put(entries, c.Sync); err != nil {
