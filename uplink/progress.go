@@ -26,8 +26,8 @@ type progress struct {
 	// missing is a range that the server lost and the device has no more: a gap event says so.
 	missing *queue.Event
 
-	// owed are events that the server has, but perhaps no marker for the last of them.
-	owed []*message
+	// owed is the identity of an event that the server has, but perhaps no marker for it; empty is none.
+	owed string
 
 	// foreign is the place of an event of another installation that was last on the subject; strangers counts
 	// how often a new one was seen.

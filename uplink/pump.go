@@ -254,7 +254,7 @@ func (p *pump) step(ctx context.Context, c *hub.Conn, g *progress) (did bool, at
 		return true, at, p.send(ctx, c, g, []queue.Event{*g.missing})
 	}
 	if st.Head <= g.tail {
-		if g.owed != nil {
+		if g.owed != "" {
 			return true, at, p.mark(ctx, c, g, g.owed)
 		}
 		return p.idle(ctx, c, g, &st)

@@ -105,7 +105,7 @@ func (p *pump) probe(ctx context.Context, c *hub.Conn, g *progress, events []que
 	if err := p.stored(ctx, g, all, r.Seq, r.Duplicate); err != nil || !p.cfg.Marker {
 		return err
 	}
-	return p.mark(ctx, c, g, all)
+	return p.mark(ctx, c, g, g.lastID(all))
 }
 
 // sendBatch sends messages that are stored together or not at all.
@@ -119,7 +119,7 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 	hub.Fence(list[0], g.fence)
 	fence := uint64(0)
 	if p.cfg.Marker { // The last of the batch, so the one before it is the last event.
-		list = append(list, p.marker(g, all))
+		list = append(list, p.marker(g, g.lastID(all)))
 		fence--
 	}
 	begin := p.now()
@@ -135,24 +135,29 @@ func (p *pump) sendBatch(ctx context.Context, c *hub.Conn, g *progress, all []*m
 const markerSize = 256
 
 // marker is the message that keeps the place of the last event when the event itself is gone.
-func (p *pump) marker(g *progress, all []*message) *nats.Msg {
-	events := all[len(all)-1].events
-	last := &events[len(events)-1]
+func (p *pump) marker(g *progress, id string) *nats.Msg {
 	m := &nats.Msg{Subject: g.names.MarkerSubject(), Header: nats.Header{}}
-	hub.Marker(m, g.names.ID(last.Epoch, last.Seq))
+	hub.Marker(m, id)
 	hub.ForStream(m, p.cfg.Stream)
 	return m
 }
 
-// mark publishes the marker for events that the server has, where it was not in their batch. If what became of it is not
-// known, it is owed.
-func (p *pump) mark(ctx context.Context, c *hub.Conn, g *progress, all []*message) error {
-	g.owed = all
-	err := p.window(ctx, c, []*message{{nats: p.marker(g, all), size: markerSize}})[0].Err
+// lastID returns the identity of the last event of the messages.
+func (g *progress) lastID(all []*message) string {
+	events := all[len(all)-1].events
+	last := &events[len(events)-1]
+	return g.names.ID(last.Epoch, last.Seq)
+}
+
+// mark publishes the marker that names the last event that the server has, where it was not in a batch with it. If what
+// became of it is not known, it is owed.
+func (p *pump) mark(ctx context.Context, c *hub.Conn, g *progress, id string) error {
+	g.owed = id
+	err := p.window(ctx, c, []*message{{nats: p.marker(g, id), size: markerSize}})[0].Err
 	switch hub.Classify(err) {
 	case hub.ClassTransport, hub.ClassUnknown, hub.ClassBusy:
 	default:
-		g.owed = nil
+		g.owed = ""
 	}
 	return err
 }
@@ -199,7 +204,7 @@ func (p *pump) sendWindow(ctx context.Context, c *hub.Conn, g *progress, all []*
 			p.chain, p.calm = min(2*p.chain, p.cfg.Window), 0
 		}
 		if p.cfg.Marker {
-			return p.mark(ctx, c, g, all)
+			return p.mark(ctx, c, g, g.lastID(all))
 		}
 		return nil
 	}
@@ -233,7 +238,7 @@ func (p *pump) stored(ctx context.Context, g *progress, all []*message, fence ui
 	if !known {
 		g.fence, g.singly = fence, 0
 	}
-	g.owed = nil // Of earlier events.
+	g.owed = "" // Of earlier events.
 	g.sent = p.now()
 	g.looked, g.verify = g.sent, g.sent.Add(p.cfg.Timing.Verify)
 	if g.missing != nil && last >= g.missing.Seq {
