@@ -21,11 +21,11 @@ import (
 //
 // They add up to the limit. Hardly ever are all of them used up; what that leaves is
 // for the runtime, garbage, page tables and fragmentation, and for what is larger
-// than its share. Of that there is one at a time: an item of megabytes in a list
-// (package api) until the client has it, the block of one that is written, at most
-// twice its size for a moment, and a table that is built when a segment is closed, of
-// twice what is in the memtable (package badgerstore). An item of megabytes in a lease
-// (package queue) is in flight like a body: at 32 MiB there is one or the other.
+// than its share. Of that there is one at a time: the block of an item of megabytes
+// that is compressed, when it is written, and a table that is built when a segment is
+// closed, of twice what is in the memtable (package badgerstore). An item of megabytes
+// in a lease (package queue) or in a list (package api) is in flight like a body: at
+// 32 MiB there is one of the three.
 // Garbage is collected before each body of more than a megabyte (package api).
 type memoryShares struct {
 	limit int64

@@ -156,7 +156,7 @@ func rawSizeMax(it *queue.Item) int64 {
 
 // appendBlock appends the block of items, which are one run of splitBlocks with
 // consecutive sequence numbers of one span, to dst and returns it. It keeps
-// nothing of items.
+// nothing of items. For an item that is large there is largeBlock.
 func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *packer) []byte {
 	if len(items) == 0 || len(items) > blockItemsMax {
 		panic(fmt.Sprintf("BUG: a block of %d items; splitBlocks gives 1 to %d", len(items), blockItemsMax))
@@ -164,10 +164,6 @@ func appendBlock(dst []byte, items []queue.Item, at queue.Instant, scratch *pack
 	facts, payloads := appendFacts(scratch.raw[:0], items, at), 0
 	for i := range items {
 		payloads += len(items[i].Payload)
-	}
-	if isLarge(items) {
-		scratch.raw = keepSmall(facts)
-		return appendLarge(dst, items, facts, at)
 	}
 	raw := slices.Grow(facts, payloads)
 	for i := range items {

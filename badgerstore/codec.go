@@ -56,6 +56,11 @@ func checksum(b []byte) uint32 {
 	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
 }
 
+// moreChecksum returns the checksum of what sum is that of, and b behind it.
+func moreChecksum(sum uint32, b []byte) uint32 {
+	return crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), b)
+}
+
 // appendSum ends the value that begins at dst[start].
 func appendSum(dst []byte, start int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))

@@ -9,24 +9,13 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// An item of more than packerKeep bytes is alone in its block. It is not put
-// together with its facts first, and not compressed as a whole: buffers for both
-// would take more than twice its size for a moment, which is a third of all the
-// memory of a small device.
+// An item of more than packerKeep bytes is alone in its block. It is not copied, but
+// written from where it is, and not compressed as a whole: a copy of it is a sixth of
+// all the memory of a small device.
 
 // isLarge reports whether the items of a block are such a one.
 func isLarge(items []queue.Item) bool {
 	return len(items) == 1 && len(items[0].Payload) > packerKeep
-}
-
-// shareLarge lets a large item have its payload in the block that it was just
-// encoded in, if it lies there as it is: nobody needs the memory of the request any
-// more then.
-func shareLarge(it *queue.Item, block []byte) {
-	if block[1]&^flagUntrusted == codecNone {
-		end := len(block) - sumSize
-		it.Payload = block[end-len(it.Payload) : end : end]
-	}
 }
 
 const (
@@ -36,24 +25,24 @@ const (
 	largeSample = 64 << 10
 )
 
-// appendLarge is appendBlock for one item that is large, with its facts.
-func appendLarge(dst []byte, items []queue.Item, facts []byte, at queue.Instant) []byte {
-	payload := items[0].Payload
-	size, start := len(facts)+len(payload), len(dst)
+// largeBlock returns the block of one item that is large. What is not compressed stays
+// where it is: rest is what stands behind value, the payload among it.
+func largeBlock(items []queue.Item, at queue.Instant) (value []byte, rest [][]byte) {
+	facts, payload := appendFacts(nil, items, at), items[0].Payload
+	size := len(facts) + len(payload)
 	if guess := packedGuess(payload); guess > 0 {
-		dst = slices.Grow(dst, guess+blockFrame)
-		dst = appendBlockHeader(dst, codecS2, items, len(facts), len(payload), at)
-		begin := len(dst)
-		dst = appendPieces(dst, facts, payload)
-		if n := len(dst) - begin; n <= size-size/8 && int64(size) <= rawLimit(n) {
-			return appendSum(dst, start)
+		value = make([]byte, 0, guess+blockFrame)
+		value = appendBlockHeader(value, codecS2, items, len(facts), len(payload), at)
+		begin := len(value)
+		value = appendPieces(value, facts, payload)
+		if n := len(value) - begin; n <= size-size/8 && int64(size) <= rawLimit(n) {
+			return appendSum(value, 0), nil
 		}
-		dst = dst[:start]
 	}
-	dst = slices.Grow(dst, size+blockFrame)
-	dst = appendBlockHeader(dst, codecNone, items, len(facts), len(payload), at)
-	dst = append(append(dst, facts...), payload...)
-	return appendSum(dst, start)
+	value = appendBlockHeader(make([]byte, 0, len(facts)+blockFrame), codecNone, items, len(facts), len(payload), at)
+	value = append(value, facts...)
+	sum := binary.LittleEndian.AppendUint32(nil, moreChecksum(checksum(value), payload))
+	return value, [][]byte{payload, sum}
 }
 
 // packedGuess returns about what a large payload is compressed to, or 0 when it is

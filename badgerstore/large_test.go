@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"testing"
 	"time"
-	"weak"
 
 	"github.com/kapetan-io/querator-edge/badgerstore"
 	"github.com/kapetan-io/querator-edge/queue"
@@ -44,19 +43,10 @@ func queueOn(ctx context.Context, t *testing.T, s queue.Storage) *queue.Queue {
 	return q
 }
 
-// When a large item that cannot be compressed is in its block, nobody holds the
-// memory any more that it came in.
-func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
+// A large item that cannot be compressed is written from the memory that it came in.
+func TestLargeItemIsNotCopied(t *testing.T) {
 	const size = 5_000_000
-	var body weak.Pointer[byte]
-	collected, alive := 0, 0
-	collect := func() {
-		runtime.GC()
-		if collected++; body.Value() != nil {
-			alive++
-		}
-	}
-	s, err := badgerstore.New(badgerstore.Options{Dir: t.TempDir(), Boot: "boot-1", Collect: collect})
+	s, err := badgerstore.New(badgerstore.Options{Dir: t.TempDir(), Boot: "boot-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,13 +61,15 @@ func TestLargeItemIsInMemoryTwiceAtMost(t *testing.T) {
 	const rounds = 3
 	for range rounds {
 		payload := noise(size)
-		body = weak.Make(&payload[0])
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		if err := q.Produce(ctx, &queue.ProduceRequest{RequestTimeout: time.Minute, Items: []queue.Item{{Payload: payload}}}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if collected != rounds || alive > 0 {
-		t.Errorf("when the blocks of %d items were made, the bodies of %d were still held", collected, alive)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > size/4 {
+			t.Errorf("%d bytes were allocated to write an item of %d", n, size)
+		}
 	}
 	res, err := q.Lease(ctx, &queue.LeaseRequest{ClientID: "c", BatchSize: rounds, RequestTimeout: time.Minute})
 	if err != nil {

@@ -118,8 +118,7 @@ func (p *partition) check(c *queue.Commit) error {
 }
 
 // encode returns the blocks of the commit and, last, its record. They lie in
-// p.buf until the next call, but for large items, which have memory of their own:
-// p.buf would be copied when it grows.
+// p.buf until the next call, but for the blocks of large items.
 func (p *partition) encode(t *tail, c *queue.Commit) []entry {
 	var runs [][]queue.Item
 	if len(c.Items) > 0 {
@@ -134,8 +133,7 @@ func (p *partition) encode(t *tail, c *queue.Commit) []entry {
 	for _, run := range runs {
 		e := entry{key: blockKey(first)}
 		if isLarge(run) {
-			e.value = appendBlock(nil, run, c.At, &p.packer)
-			shareLarge(&run[0], e.value)
+			e.value, e.rest = largeBlock(run, c.At)
 		} else {
 			buf = appendBlock(buf, run, c.At, &p.packer)
 		}
@@ -173,7 +171,7 @@ func (p *partition) number(c *queue.Commit) {
 // account takes note of what was written.
 func (p *partition) account(t *tail, c *queue.Commit, entries []entry) {
 	for _, e := range entries[:len(entries)-1] {
-		t.bytes += int64(len(e.value))
+		t.bytes += int64(e.size())
 	}
 	for i := range c.Items {
 		if id := c.Items[i].SourceID; id != "" {

@@ -83,7 +83,17 @@ func (z *sizes) memLimit() int64 { return z.mem - logHeader }
 // entry is one key with its value.
 type entry struct {
 	key, value []byte
-	pointer    bool // the value says where in the value log the real one is
+	rest       [][]byte // of a value of megabytes, what stands behind value
+	pointer    bool     // the value says where in the value log the real one is
+}
+
+// size returns how many bytes the whole value has.
+func (e *entry) size() int {
+	n := len(e.value)
+	for _, part := range e.rest {
+		n += len(part)
+	}
+	return n
 }
 
 const (

@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -60,7 +59,7 @@ func (t *tail) put(entries []entry, sync bool) error {
 func (t *tail) isSmall(entries []entry) bool {
 	size := 0
 	for _, e := range entries {
-		n := len(e.value)
+		n := e.size()
 		if n >= t.threshold {
 			n = pointerSize
 		}
@@ -82,9 +81,9 @@ func (t *tail) note(small bool, place int64, version uint64, logged []entry) {
 func (t *tail) fits(entries []entry) error {
 	mem, values := int64(endOfTxn), int64(0)
 	for _, e := range entries {
-		mem += t.memCost(len(e.key), len(e.value))
-		if len(e.value) >= t.threshold {
-			values += logSize(len(e.key), len(e.value))
+		mem += t.memCost(len(e.key), e.size())
+		if e.size() >= t.threshold {
+			values += logSize(len(e.key), e.size())
 		}
 	}
 	if mem > t.memLeft() || values > t.valueLeft() {
@@ -102,16 +101,16 @@ func (t *tail) append(entries []entry) (logged []entry, err error) {
 	logged = entries
 	values := newValueWriter(t.valueFile, t.valueEnd, entries, t.threshold)
 	for i, e := range entries {
-		if len(e.value) < t.threshold {
+		if e.size() < t.threshold {
 			t.pending = appendRaw(t.pending, metaTxn, e.key, t.version, e.value)
 			t.index.add(e.key, t.memWritten+int64(len(t.pending)-checksumSize-len(e.value)), len(e.value), false)
 			continue
 		}
 		at := values.end()
-		place := values.add(e.key, t.version, e.value)
+		place := values.add(&e, t.version)
 		pointer := appendPointer(make([]byte, 0, pointerSize), t.valueNumber, at, values.end())
 		t.pending = appendRaw(t.pending, metaTxn|metaPointer, e.key, t.version, pointer)
-		t.index.add(e.key, place, len(e.value), true)
+		t.index.add(e.key, place, e.size(), true)
 		if &logged[0] == &entries[0] {
 			logged = slices.Clone(entries)
 		}
@@ -170,31 +169,36 @@ const rawFrame = 2 + 3*binary.MaxVarintLen32 + versionSize + checksumSize
 
 // newValueWriter returns one for entries whose values have at least so many bytes.
 func newValueWriter(f *os.File, at int64, entries []entry, threshold int) *valueWriter {
-	n, size := 0, 0
+	parts, size := 0, 0
 	for _, e := range entries {
-		if len(e.value) >= threshold {
-			n, size = n+1, size+len(e.key)+rawFrame
+		if e.size() >= threshold {
+			parts, size = parts+3+len(e.rest), size+len(e.key)+rawFrame
 		}
 	}
-	if n == 0 {
+	if parts == 0 {
 		return &valueWriter{at: at}
 	}
-	return &valueWriter{f: f, at: at, heads: make([]byte, 0, size), parts: make([][]byte, 0, 3*n)}
+	return &valueWriter{f: f, at: at, heads: make([]byte, 0, size), parts: make([][]byte, 0, parts)}
 }
 
 // end returns where the next entry goes.
 func (w *valueWriter) end() int64 { return w.at + w.size }
 
 // add adds an entry, and returns where its value will be.
-func (w *valueWriter) add(key []byte, version uint64, value []byte) (place int64) {
-	start := len(w.heads)
-	w.heads = appendRawHead(w.heads, 0, key, version, len(value))
+func (w *valueWriter) add(e *entry, version uint64) (place int64) {
+	start, size := len(w.heads), e.size()
+	w.heads = appendRawHead(w.heads, 0, e.key, version, size)
 	head := w.heads[start:]
-	sum := crc32.Update(checksum(head), crc32.MakeTable(crc32.Castagnoli), value)
+	sum := moreChecksum(checksum(head), e.value)
+	w.parts = append(w.parts, head, e.value)
+	for _, part := range e.rest {
+		sum = moreChecksum(sum, part)
+		w.parts = append(w.parts, part)
+	}
 	w.heads = binary.BigEndian.AppendUint32(w.heads, sum)
-	w.parts = append(w.parts, head, value, w.heads[len(w.heads)-checksumSize:])
+	w.parts = append(w.parts, w.heads[len(w.heads)-checksumSize:])
 	place = w.end() + int64(len(head))
-	w.size += int64(len(head) + len(value) + checksumSize)
+	w.size += int64(len(head) + size + checksumSize)
 	return place
 }
 

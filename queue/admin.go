@@ -167,8 +167,8 @@ func (g *group) clearReady() {
 	g.c.Sync = true
 }
 
-// list returns ready and leased items in the order of their ids.
-func (p *partition) list(from uint64, limit int, maxBytes int64) ([]Item, error) {
+// list collects ready and leased items in the order of their ids.
+func (p *partition) list(from uint64, c *collector) error {
 	var leased []uint64
 	for seq, l := range p.st.Leases {
 		if seq >= from && (!l.IsMoving() || p.move.stuck) {
@@ -176,16 +176,26 @@ func (p *partition) list(from uint64, limit int, maxBytes int64) ([]Item, error)
 		}
 	}
 	slices.Sort(leased)
-	c := &collector{limit: limit, maxBytes: maxBytes}
 	next := max(from, p.st.Totals.Cursor)
 	for !c.full() && p.st.Totals.Ready > 0 && next < p.st.Next {
-		items, n, err := p.ps.Read(next, min(256, limit-len(c.items)), min(256<<10, maxBytes-c.bytes))
+		first, _ := p.st.NextReady(next)
+		size, err := p.readySize(first, c)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if c.isBeyond(size) {
+			if leased, err = p.listLeased(c, leased, first); err == nil {
+				c.end(size)
+			}
+			return err
+		}
+		items, n, err := p.ps.Read(next, min(256, c.limit-len(c.items)), min(256<<10, c.maxBytes-c.bytes))
+		if err != nil {
+			return err
 		}
 		for i := range items {
 			if leased, err = p.listLeased(c, leased, items[i].Seq()); err != nil {
-				return nil, err
+				return err
 			}
 			c.add(items[i])
 		}
@@ -195,28 +205,54 @@ func (p *partition) list(from uint64, limit int, maxBytes int64) ([]Item, error)
 		next = n
 	}
 	_, err := p.listLeased(c, leased, math.MaxUint64)
-	return c.items, err
+	return err
+}
+
+// readySize returns about how many bytes the ready item seq has, if c wants to know
+// before it is read.
+func (p *partition) readySize(seq uint64, c *collector) (int64, error) {
+	if c.maxItem == 0 || p.st.Totals.Bytes <= c.maxItem {
+		return 0, nil
+	}
+	return p.ps.ReadySize(seq)
 }
 
 // listLeased adds the leased items below seq and returns the others.
 func (p *partition) listLeased(c *collector, leased []uint64, below uint64) ([]uint64, error) {
-	for len(leased) > 0 && leased[0] < below && !c.full() {
-		n, bytes := 1, int64(p.st.Leases[leased[0]].Size)
-		for n < len(leased) && n < 64 && leased[n] < below && n < c.limit-len(c.items) && bytes < c.maxBytes-c.bytes {
-			bytes += int64(p.st.Leases[leased[n]].Size)
+	i, _ := slices.BinarySearch(leased, below)
+	rest := leased[i:]
+	n, err := p.getEach(c, leased[:i], func(seq uint64) uint32 { return p.st.Leases[seq].Size })
+	if n < i {
+		return nil, err // The list is full.
+	}
+	return rest, err
+}
+
+// getEach adds items by number, of sizes that are known, and returns how many.
+func (p *partition) getEach(c *collector, seqs []uint64, sizeOf func(seq uint64) uint32) (added int, err error) {
+	for added < len(seqs) && !c.full() {
+		rest := seqs[added:]
+		bytes := int64(sizeOf(rest[0]))
+		if c.isBeyond(bytes) {
+			c.end(bytes)
+			break
+		}
+		n := 1
+		for n < len(rest) && n < 64 && n < c.limit-len(c.items) && bytes < c.maxBytes-c.bytes && !c.isBeyond(int64(sizeOf(rest[n]))) {
+			bytes += int64(sizeOf(rest[n]))
 			n++
 		}
-		items, err := p.ps.Get(leased[:n])
+		items, err := p.ps.Get(rest[:n])
 		if err != nil {
-			return nil, err
+			return added, err
 		}
 		for i := range items {
 			p.overlay(&items[i])
 			c.add(items[i])
 		}
-		leased = leased[n:]
+		added += n
 	}
-	return leased, nil
+	return added, nil
 }
 
 // overlay brings an item up to what the state knows of it.
@@ -233,8 +269,8 @@ func (p *partition) overlay(it *Item) {
 	}
 }
 
-// listScheduled returns scheduled items in the order of their ids.
-func (p *partition) listScheduled(from uint64, limit int, maxBytes int64) ([]Item, error) {
+// listScheduled collects scheduled items in the order of their ids.
+func (p *partition) listScheduled(from uint64, c *collector) error {
 	var seqs []uint64
 	for seq := range p.st.Scheduled {
 		if seq >= from {
@@ -242,24 +278,8 @@ func (p *partition) listScheduled(from uint64, limit int, maxBytes int64) ([]Ite
 		}
 	}
 	slices.Sort(seqs)
-	c := &collector{limit: limit, maxBytes: maxBytes}
-	for len(seqs) > 0 && !c.full() {
-		n, bytes := 1, int64(p.st.Scheduled[seqs[0]].Size)
-		for n < len(seqs) && n < 64 && bytes < c.maxBytes-c.bytes {
-			bytes += int64(p.st.Scheduled[seqs[n]].Size)
-			n++
-		}
-		items, err := p.ps.Get(seqs[:n])
-		if err != nil {
-			return nil, err
-		}
-		for i := range items {
-			p.overlay(&items[i])
-			c.add(items[i])
-		}
-		seqs = seqs[n:]
-	}
-	return c.items, nil
+	_, err := p.getEach(c, seqs, func(seq uint64) uint32 { return p.st.Scheduled[seq].Size })
+	return err
 }
 
 // collector gathers items up to a number and a size.
@@ -268,11 +288,19 @@ type collector struct {
 	limit    int
 	bytes    int64
 	maxBytes int64
+	maxItem  int64 // 0 is any
+	large    int64 // bytes of the item that it ended before, since that has more
 }
 
 func (c *collector) full() bool {
-	return len(c.items) >= c.limit || c.bytes >= c.maxBytes
+	return len(c.items) >= c.limit || c.bytes >= c.maxBytes || c.large > 0
 }
+
+// isBeyond reports whether an item of so many bytes is not to be read.
+func (c *collector) isBeyond(bytes int64) bool { return c.maxItem > 0 && bytes > c.maxItem }
+
+// end ends before an item of so many bytes.
+func (c *collector) end(bytes int64) { c.large = bytes }
 
 func (c *collector) add(it Item) {
 	if !c.full() {

@@ -1,8 +1,11 @@
 package queue_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,6 +98,57 @@ func TestListAndDelete(t *testing.T) {
 			t.Fatalf("after delete: %v", got)
 		}
 		w.lease(q, 5, "c", "e")
+	})
+}
+
+// With MaxItem a list ends before an item that is larger, wherever the items are, and
+// says how large it is when it is the first. Page after page, none is left out.
+func TestListWithoutLargeItems(t *testing.T) {
+	inWorld(t, func(w *world) {
+		q := w.create("q")
+		const size = 1 << 20
+		large := func(name string) string { return name + strings.Repeat(".", size) }
+		w.produce(q, large("A"), "b", large("C")) // Leased.
+		for range 3 {
+			w.tryLease(q, 1, time.Second) // Large items are leased one at a time.
+		}
+		w.counts(q, 0, 3, 0)
+		w.produce(q, "d", large("E"), "f", "g", large("H"))
+		later := w.clock.Now().Add(time.Hour)
+		w.produceItems(q, queue.Item{Payload: []byte("i"), EnqueueAt: later}, queue.Item{Payload: []byte(large("J")), EnqueueAt: later})
+		walk := func(list func(context.Context, *queue.ListRequest) ([]queue.Item, error)) string {
+			var pages []string
+			r := queue.ListRequest{MaxItem: size / 2}
+			for {
+				items, err := list(w.ctx(), &r)
+				var beyond *queue.LargeItem
+				if errors.As(err, &beyond) {
+					if beyond.Bytes < size || beyond.Bytes > size+1000 {
+						t.Fatalf("an item of %d bytes is said to have %d", size, beyond.Bytes)
+					}
+					r.MaxItem, r.Limit = beyond.Bytes, 1
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(items) == 0 {
+					return strings.Join(pages, " ")
+				}
+				page := ""
+				for _, it := range items {
+					page += string(it.Payload[:1])
+				}
+				pages = append(pages, page)
+				r = queue.ListRequest{MaxItem: size / 2, Pivot: neighbour(items[len(items)-1].ID, 1).String()}
+			}
+		}
+		if got := walk(q.List); got != "A b C d E fg H" {
+			t.Errorf("the pages are %q", got)
+		}
+		if got := walk(q.ListScheduled); got != "i J" {
+			t.Errorf("the pages of scheduled items are %q", got)
+		}
 	})
 }
 

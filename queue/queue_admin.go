@@ -69,7 +69,7 @@ func (q *Queue) ListScheduled(ctx context.Context, r *ListRequest) ([]Item, erro
 	return q.list(ctx, r, (*partition).listScheduled)
 }
 
-func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, uint64, int, int64) ([]Item, error)) ([]Item, error) {
+func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, uint64, *collector) error) ([]Item, error) {
 	if err := q.CheckPartition(r.Partition); err != nil {
 		return nil, err
 	}
@@ -96,17 +96,20 @@ func (q *Queue) list(ctx context.Context, r *ListRequest, fn func(*partition, ui
 	if r.MaxBytes > 0 {
 		maxBytes = min(maxBytes, r.MaxBytes)
 	}
-	var items []Item
+	var c *collector
 	err := q.call(ctx, p, func() error {
-		return p.reading(func() (err error) {
-			items, err = fn(p, from, limit, maxBytes)
-			return err
+		return p.reading(func() error {
+			c = &collector{limit: limit, maxBytes: maxBytes, maxItem: r.MaxItem} // A new one for each try.
+			return fn(p, from, c)
 		})
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err // See call.
+	case len(c.items) == 0 && c.large > 0:
+		return nil, &LargeItem{Bytes: c.large}
 	}
-	return items, nil
+	return c.items, nil
 }
 
 // Import adds items as they are and returns them as they are stored now. A

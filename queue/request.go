@@ -116,6 +116,21 @@ type ListRequest struct {
 	// MaxBytes is about how many bytes of items are wanted at most, beyond the
 	// first item; 0 is Limits.MaxListBytes.
 	MaxBytes int64
+	// MaxItem keeps an item of more bytes from being read: the list ends before it,
+	// and when it is the first the error is a *LargeItem. It need not hold for less
+	// than 256 KiB. 0 reads any.
+	MaxItem int64
+}
+
+// LargeItem is the error of a list that begins with an item of more than
+// ListRequest.MaxItem. The caller makes room for it and asks for more.
+type LargeItem struct {
+	Bytes int64 // about how many it has, and no less
+}
+
+// Error says so.
+func (e *LargeItem) Error() string {
+	return fmt.Sprintf("the first item has %d bytes, which is more than was to be read", e.Bytes)
 }
 
 // ImportRequest adds items as they are, with their leases, deadlines and

@@ -147,15 +147,19 @@ func (c *call) await(n int64) error {
 	if err := c.h.budget.fits(n); err != nil {
 		return err
 	}
-	user := uint64(math.MaxUint64) // Nobody knows who.
-	if c.peer != nil {
-		user = uint64(c.peer.UID)
-	}
-	taken, err := c.h.budget.line.wait(user, min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
+	taken, err := c.h.budget.line.wait(c.r.Context(), c.user(), min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
 	if !taken && err == nil {
 		return c.h.budget.busy()
 	}
 	return err
+}
+
+// user returns a number for who is calling.
+func (c *call) user() uint64 {
+	if c.peer == nil {
+		return math.MaxUint64 // Nobody knows who.
+	}
+	return uint64(c.peer.UID)
 }
 
 // reserve takes n more bytes of the budget for the call, whose body has whole

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -46,6 +47,26 @@ func (b *Budget) TakeLarge(bytes int64) bool {
 	}
 	b.claim.set(0)
 	return true
+}
+
+// awaitLarge waits, for as long as it takes, until there is room for a large item in a
+// reply, behind the large requests that came before. It returns how many bytes of the
+// call are for it. The error is that of the request's context.
+func (c *call) awaitLarge(bytes int64) (int64, error) {
+	b, n := c.h.budget, c.h.budget.largeOf(bytes)
+	ctx := c.r.Context()
+	taken, _ := b.line.wait(ctx, c.user(), math.MaxInt64, func() (full bool, err error) {
+		if b.InFlight()+n > b.limit-b.claim.kept() || !b.reserve(n, b.limit) {
+			return true, b.busy()
+		}
+		return false, nil
+	})
+	if !taken {
+		return 0, ctx.Err()
+	}
+	c.h.guard.TakeBytes(c.peer, n)
+	c.reserved += n
+	return n, nil
 }
 
 // GiveLarge gives it back, to large bodies that wait before another item gets it.

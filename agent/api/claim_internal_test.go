@@ -1,8 +1,12 @@
 package api
 
 import (
+	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +21,17 @@ const (
 	claimLarge  = 5_000_000
 )
 
+// newCall returns a call without anything in it.
+func newCall(h *Handler) *call {
+	return &call{h: h, r: httptest.NewRequest(http.MethodPost, "/", http.NoBody)}
+}
+
 // A large item that is leased and a large body are not in memory at the same time
 // where there is no room for both, whichever comes first.
 func TestLargeItemAndLargeBodyShareRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{MaxInFlight: claimBudget})
-		body := &call{h: h}
+		body := newCall(h)
 		if err := body.await(claimLarge); err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +42,7 @@ func TestLargeItemAndLargeBodyShareRoom(t *testing.T) {
 		if !h.budget.TakeLarge(claimLarge) {
 			t.Fatal("there was no room for an item")
 		}
-		if err := (&call{h: h}).await(claimLarge); !errors.Is(err, queue.ErrOverloaded) {
+		if err := newCall(h).await(claimLarge); !errors.Is(err, queue.ErrOverloaded) {
 			t.Fatalf("a body beside an item: %v", err)
 		}
 		h.budget.GiveLarge(claimLarge)
@@ -59,7 +68,7 @@ func TestLargeItemsAndBodiesTakeTurns(t *testing.T) {
 		}
 		for range 4 {
 			wg.Go(func() {
-				c := &call{h: h}
+				c := newCall(h)
 				for c.await(claimLarge) != nil { // Refused after 10 s, it tries again.
 				}
 				begun("b")
@@ -90,7 +99,7 @@ func TestLargeItemsAndBodiesTakeTurns(t *testing.T) {
 func TestClaimKeepsOutWhoHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{MaxInFlight: claimBudget})
-		holds := &call{h: h}
+		holds := newCall(h)
 		if err := holds.await(4 << 20); err != nil {
 			t.Fatal(err)
 		}
@@ -100,14 +109,14 @@ func TestClaimKeepsOutWhoHoldsNothing(t *testing.T) {
 		if err := holds.reserve(1<<20, 1<<20); err != nil {
 			t.Errorf("a call that goes on: %v", err)
 		}
-		if err := (&call{h: h}).reserve(1<<20, 1<<20); err == nil {
+		if err := newCall(h).reserve(1<<20, 1<<20); err == nil {
 			t.Error("a body took the room that an item waits for")
 		}
-		if err := (&call{h: h}).reserve(1<<10, 1<<10); err != nil {
+		if err := newCall(h).reserve(1<<10, 1<<10); err != nil {
 			t.Errorf("a small body: %v", err)
 		}
 		start := time.Now()
-		if err := (&call{h: h}).await(1 << 20); err != nil || time.Since(start) > 2*claimFor {
+		if err := newCall(h).await(1 << 20); err != nil || time.Since(start) > 2*claimFor {
 			t.Errorf("when the claim had ended a body waited for %v: %v", time.Since(start), err)
 		}
 	})
@@ -126,4 +135,79 @@ func TestItemLargerThanTheBudget(t *testing.T) {
 	if n := b.InFlight(); n != 0 {
 		t.Errorf("%d bytes were not given back", n)
 	}
+}
+
+// A large item in a list takes the room of a large body, too, one list at a time, and
+// gives it back with the next page.
+func TestListOfLargeItemsTakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{MaxInFlight: claimBudget})
+		body := newCall(h)
+		if err := body.await(claimLarge); err != nil {
+			t.Fatal(err)
+		}
+		small := []queue.Item{{Payload: []byte("x")}}
+		var read atomic.Int32
+		var lists sync.WaitGroup
+		for range 2 {
+			lists.Go(func() {
+				l := &list{c: newCall(h)}
+				var r queue.ListRequest
+				_, err := l.readPage(&r, func() ([]queue.Item, error) {
+					if r.MaxItem < claimLarge {
+						return nil, &queue.LargeItem{Bytes: claimLarge}
+					}
+					if l.c.reserved < claimLarge {
+						t.Errorf("a large item is read while %d bytes are reserved for it", l.c.reserved)
+					}
+					return small, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				read.Add(1)
+				time.Sleep(time.Second)
+				if _, err := l.readPage(&r, func() ([]queue.Item, error) { return small, nil }); err != nil {
+					t.Error(err)
+				}
+				if l.c.reserved != 0 {
+					t.Errorf("%d bytes are held for a page of small items", l.c.reserved)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		if read.Load() != 0 {
+			t.Fatal("a list has read a large item beside a large body")
+		}
+		body.release()
+		time.Sleep(time.Second / 2)
+		if n := read.Load(); n != 1 {
+			t.Fatalf("%d lists have a large item, want one", n)
+		}
+		lists.Wait()
+		if n := h.budget.InFlight(); n != 0 {
+			t.Errorf("%d bytes are in flight", n)
+		}
+	})
+}
+
+// A list whose client is gone does not wait for room.
+func TestGoneListDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{MaxInFlight: claimBudget})
+		body := newCall(h)
+		if err := body.await(claimLarge); err != nil {
+			t.Fatal(err)
+		}
+		ctx, gone := context.WithCancel(t.Context())
+		c := newCall(h)
+		c.r = c.r.WithContext(ctx)
+		time.AfterFunc(time.Second, gone)
+		l := &list{c: c}
+		defer l.giveTurn()
+		if err := l.makeRoom(claimLarge); !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+		body.release()
+	})
 }

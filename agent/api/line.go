@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,10 +30,10 @@ type place struct {
 	done chan struct{} // closed when the room was taken
 }
 
-// wait returns true as soon as take has taken the room. When that takes too long
-// the error is what take returned last, or nil if it was never asked, since others
-// stood before it all the time.
-func (l *line) wait(user uint64, most time.Duration, take func() (full bool, err error)) (taken bool, err error) {
+// wait returns true as soon as take has taken the room. When that takes too long, or
+// ctx ends, the error is what take returned last, or nil if it was never asked, since
+// others stood before it all the time.
+func (l *line) wait(ctx context.Context, user uint64, most time.Duration, take func() (full bool, err error)) (taken bool, err error) {
 	p := &place{user: user, take: take, done: make(chan struct{})}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, p)
@@ -54,6 +55,8 @@ func (l *line) wait(user uint64, most time.Duration, take func() (full bool, err
 		case <-again.C:
 			l.serve() // A claim that ends by itself gives nothing back.
 		case <-timer.C:
+			over = true
+		case <-ctx.Done():
 			over = true
 		}
 	}

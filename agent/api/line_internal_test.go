@@ -15,14 +15,14 @@ func TestWhoWaitsInVainIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const large = 500 << 10
 		h := New(Options{MaxInFlight: 1 << 20})
-		first := &call{h: h}
+		first := newCall(h)
 		if err := first.await(large); err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				c := &call{h: h}
+				c := newCall(h)
 				if err := c.await(large); !errors.Is(err, queue.ErrOverloaded) {
 					t.Errorf("error %v with %d bytes reserved, want a refusal", err, c.reserved)
 				}
@@ -33,7 +33,7 @@ func TestWhoWaitsInVainIsRefused(t *testing.T) {
 			t.Errorf("%d bytes are in flight, want %d", n, large)
 		}
 		first.release()
-		if err := (&call{h: h}).await(large); err != nil {
+		if err := newCall(h).await(large); err != nil {
 			t.Errorf("after a release: %v", err)
 		}
 	})

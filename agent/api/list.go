@@ -30,7 +30,7 @@ type list struct {
 	reserved int64
 	started  bool  // the head of the reply has been sent
 	hasTurn  bool  // see readPage
-	large    int64 // bytes of the budget that are taken for large items
+	large    int64 // bytes of the budget that are taken for a large item
 }
 
 // startList begins a list in the format that the client wants; field is the
@@ -110,6 +110,7 @@ func (l *list) end() error {
 		}
 	}
 	if !l.started {
+		l.giveTurn()
 		l.c.release() // write takes it again, whole.
 		l.c.write(http.StatusOK, l.f, l.buf)
 		return nil

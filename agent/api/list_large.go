@@ -1,61 +1,75 @@
 package api
 
 import (
+	"errors"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // An item of megabytes in a list is written from where it is, and one list at a
-// time has such items: a page was reserved for small ones.
+// time has such an item: a page was reserved for small ones. It shares the room of
+// large bodies, as one that is leased does.
 
 // payloadField is the number of a stored item's payload.
 const payloadField = 15
 
-// readPage reads a page. One with large items is read again when it is the turn of
-// the list, which then keeps the turn until its next page has none.
-func (l *list) readPage(read func() ([]queue.Item, error)) ([]queue.Item, error) {
+// readPage reads a page, with read, which goes by r. What a large item takes is
+// reserved before it is read, and held until the next page is read.
+func (l *list) readPage(r *queue.ListRequest, read func() ([]queue.Item, error)) ([]queue.Item, error) {
+	r.MaxItem = apart
 	for {
 		items, err := read()
-		n := largeBytes(items)
+		var large *queue.LargeItem
 		switch {
+		case errors.As(err, &large):
+			if err := l.makeRoom(large.Bytes); err != nil {
+				return nil, err
+			}
+			r.MaxItem = large.Bytes
 		case err != nil:
 			return nil, err
-		case n == 0:
-			l.giveTurn()
-			return items, nil
-		case l.hasTurn:
-			if n > l.large {
-				l.c.take(n - l.large)
-				l.large = n
+		default:
+			if r.MaxItem == apart {
+				l.giveTurn()
 			}
 			return items, nil
 		}
-		select { // What was read is garbage while it waits.
+	}
+}
+
+// makeRoom waits for the turn of the list and for room for a large item.
+func (l *list) makeRoom(bytes int64) error {
+	if !l.hasTurn {
+		select {
 		case l.c.h.largeLists <- struct{}{}:
 			l.hasTurn = true
 		case <-l.c.r.Context().Done():
-			return nil, l.c.r.Context().Err()
+			return l.c.r.Context().Err()
 		}
 	}
+	l.giveRoom()
+	n, err := l.c.awaitLarge(bytes)
+	l.large = n
+	return err
+}
+
+// giveRoom gives back what was reserved for a large item.
+func (l *list) giveRoom() {
+	n := l.large
+	l.large = 0
+	l.c.reserved -= n
+	l.c.h.giveBack(l.c.peer, n, 0)
 }
 
 // giveTurn gives the turn to another list.
 func (l *list) giveTurn() {
 	if l.hasTurn {
 		l.hasTurn = false
+		l.giveRoom()
 		<-l.c.h.largeLists
 	}
-}
-
-// largeBytes returns how many bytes the large items have.
-func largeBytes(items []queue.Item) (n int64) {
-	for i := range items {
-		if len(items[i].Payload) >= apart {
-			n += int64(len(items[i].Payload))
-		}
-	}
-	return n
 }
 
 // addItem appends an item, with a payload that is large beside the buffer.

@@ -60,7 +60,7 @@ func TestParsedSize(t *testing.T) {
 func TestParsedBodiesShareTheBudget(t *testing.T) {
 	h := New(Options{MaxInFlight: 1 << 20, BodyTimeout: 1})
 	body := []byte(`{"items":[{}` + strings.Repeat(",{}", 10_000) + `]}`)
-	first, second := &call{h: h}, &call{h: h}
+	first, second := newCall(h), newCall(h)
 	if err := first.awaitParsed(formatJSON, body, 1); err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func listItems(c *call, req *pb.StorageItemsListRequest,
 	r := queue.ListRequest{Partition: int(req.Partition), Pivot: req.Pivot, MaxBytes: listPageBytes}
 	for left != 0 {
 		r.Limit = min(left, listPage) // One below 0 is refused there.
-		items, err := l.readPage(func() ([]queue.Item, error) { return read(q, c.r.Context(), &r) })
+		items, err := l.readPage(&r, func() ([]queue.Item, error) { return read(q, c.r.Context(), &r) })
 		if err != nil {
 			return l.abort(err)
 		}
