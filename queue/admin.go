@@ -178,16 +178,20 @@ func (p *partition) list(from uint64, c *collector) error {
 	slices.Sort(leased)
 	next := max(from, p.st.Totals.Cursor)
 	for !c.full() && p.st.Totals.Ready > 0 && next < p.st.Next {
+		// Those before it are read first: it may be large, and there may be no room
+		// for it any more.
 		first, _ := p.st.NextReady(next)
+		var err error
+		if leased, err = p.listLeased(c, leased, first); err != nil || c.full() {
+			return err
+		}
 		size, err := p.readySize(first, c)
 		if err != nil {
 			return err
 		}
 		if c.isBeyond(size) {
-			if leased, err = p.listLeased(c, leased, first); err == nil {
-				c.end(size)
-			}
-			return err
+			c.end(size)
+			return nil
 		}
 		items, n, err := p.ps.Read(next, min(256, c.limit-len(c.items)), min(256<<10, c.maxBytes-c.bytes))
 		if err != nil {

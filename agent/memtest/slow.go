@@ -101,8 +101,8 @@ func (l *Load) sendSlowly(ctx context.Context, _ *client.Client, i int) {
 	}
 }
 
-// readSlowly leases what the senders have sent, and when there is nothing looks
-// through the backlog, a bit at a time.
+// readSlowly leases what the senders have sent, or looks through the backlog or
+// through the large items, a bit at a time.
 func (l *Load) readSlowly(ctx context.Context, fast *client.Client, i int) {
 	c := l.slowClient(ctx, true, false)
 	defer c.Close()
@@ -113,12 +113,16 @@ func (l *Load) readSlowly(ctx context.Context, fast *client.Client, i int) {
 			}
 			continue
 		}
+		name, what, limit := backlogQueue, "list slowly", 1000
+		if i%4 == 3 {
+			name, what, limit = largeQueue, "list large slowly", 3
+		}
 		begin := time.Now()
-		items, err := c.ListItems(ctx, backlogQueue, 0, client.Page{Limit: 1000})
+		items, err := c.ListItems(ctx, name, 0, client.Page{Limit: limit})
 		switch {
 		case err == nil:
-			l.Tally.Done("list slowly", len(items), time.Since(begin))
-		case !l.failed(ctx, "list slowly", err):
+			l.Tally.Done(what, len(items), time.Since(begin))
+		case !l.failed(ctx, what, err):
 			return
 		}
 	}
