@@ -67,6 +67,9 @@ func (x *index) add(key []byte, at int64, size int, values bool) {
 	*list = slices.Insert(l, i, p)
 }
 
+// len returns how many entries there are.
+func (x *index) len() int { return len(x.header) + len(x.checkpoint) + len(x.blocks) + len(x.records) }
+
 // find returns where the value of key is.
 func (x *index) find(key []byte) (spot, bool) {
 	list, n := x.split(key)

@@ -59,6 +59,7 @@ type journal struct {
 	at     int64  // where the next record goes
 	number uint64 // of the last record
 	block  int    // records are written in multiples of it
+	flags  int    // what the file is opened with
 	record []byte // the next one: what is to be on flash with the next sync
 }
 
@@ -109,23 +110,37 @@ func openJournal(path string) (*journal, error) {
 		{unix.O_DIRECT, pageSize}, // Devices with large sectors.
 		{0, journalBlock},
 	} {
-		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_DSYNC|way.flags, 0)
+		j := &journal{block: way.block, flags: os.O_WRONLY | unix.O_DSYNC | way.flags}
+		err := j.open(path)
 		if errors.Is(err, unix.EINVAL) {
 			continue // A file system that does not know O_DIRECT.
 		}
 		if err != nil {
 			return nil, err
 		}
-		j := &journal{f: f, block: way.block, record: alignedBytes(2 * maxJournaled)[:0]}
 		// Which sectors a device takes shows when one is written.
-		if _, err = f.WriteAt(j.record[:way.block], 0); err == nil {
+		if _, err = j.f.WriteAt(j.record[:way.block], 0); err == nil {
 			return j, nil
 		}
-		if err := errors.Join(err, f.Close()); !errors.Is(err, unix.EINVAL) {
+		if err := errors.Join(err, j.f.Close()); !errors.Is(err, unix.EINVAL) {
 			return nil, err
 		}
 	}
 	return nil, &fs.PathError{Op: "write", Path: path, Err: unix.EINVAL}
+}
+
+// open opens the file, at first and after close.
+func (j *journal) open(path string) (err error) {
+	if j.f, err = os.OpenFile(path, j.flags, 0); err == nil {
+		j.record = alignedBytes(2 * maxJournaled)[:0]
+	}
+	return err
+}
+
+// close closes the file for a while; nothing waits to be written.
+func (j *journal) close() {
+	_ = j.f.Close() // What was written is on flash.
+	j.f, j.record = nil, nil
 }
 
 // alignedBytes returns n zeros that begin where a page does, as O_DIRECT asks for.

@@ -205,7 +205,9 @@ func (p *partition) Usage() queue.Usage {
 			u.DiskBytes += s.writer.usedBytes()
 			u.Written += s.writer.written
 			u.Syncs += s.writer.syncs
-			u.Open++
+			if !s.writer.asleep.is {
+				u.Open++
+			}
 		case s.isBusy():
 			u.DiskBytes += s.before
 			u.Open++

@@ -241,6 +241,11 @@ func TestJournalRing(t *testing.T) {
 		if j := p.tail.writer.journal; j != nil && j.number > 0 {
 			rings++
 		}
+		if p.canSleep() && r.IntN(2) == 0 {
+			if err := p.Yield(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if total < 1500 && r.IntN(4) > 0 {
 			continue
 		}

@@ -55,6 +55,11 @@ func (t *tail) mapUsed() {
 	if fdatasync(t.used) != nil {
 		return
 	}
+	t.mapAgain()
+}
+
+// mapAgain is mapUsed for a file that has blocks.
+func (t *tail) mapAgain() {
 	if m, err := unix.Mmap(int(t.used.Fd()), 0, usedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
 		t.usedMap = m
 	}

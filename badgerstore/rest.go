@@ -72,6 +72,9 @@ func (p *partition) resume() error {
 	if s.stuck != nil || hasLog(s.dir) {
 		return nil // Closing it failed; a new segment is the way on.
 	}
+	if !p.storage.hasRoom(t.memory() + openMemory) {
+		return nil // A new segment takes less memory, and can sleep.
+	}
 	t.written, t.syncs = 0, 0
 	t.mem = p.wantedMem()
 	if err := t.resume(true); err != nil {

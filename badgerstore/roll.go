@@ -54,6 +54,11 @@ func (p *partition) reserve(items int, need demand) (uint64, error) {
 			return 0, p.fail(err)
 		}
 	}
+	if p.tail != nil {
+		if err := p.tail.writer.wake(); err != nil {
+			return 0, p.fail(err)
+		}
+	}
 	if p.tail == nil || !p.fits(items, need) {
 		if err := p.roll(need); err != nil {
 			return 0, p.failUnlessFull(err)
@@ -253,6 +258,13 @@ func (p *partition) sealOld(keep int, floor int64) {
 func (p *partition) seal(s *segment, closing bool, floor int64) {
 	t := s.writer
 	t.failed = t.failed || p.err != nil // What is on flash is not known.
+	if err := t.wake(); err != nil {
+		p.storage.report(t.dir, err)
+		if !closing {
+			return // It is tried again.
+		}
+		t.failed = true // So its files stay as they are.
+	}
 	n, err := p.tableFor(t, floor)
 	if err != nil && !closing {
 		return
@@ -315,7 +327,7 @@ func (p *partition) Maintain(idle bool) error {
 	p.removeDone()
 	p.storage.tendBallast()
 	p.sealOld(p.spare(), p.storage.options.MinFree)
-	if p.tail != nil {
+	if p.tail != nil && !p.tail.writer.asleep.is {
 		p.prepareNext()
 	}
 	if idle {

@@ -40,6 +40,7 @@ type tail struct {
 	journal *journal     // nil while there is none
 	making  *madeJournal // the one that is being made; nil if none is
 	unnoted bool         // something that is not on flash is not in the journal's record
+	asleep  sleeping     // it is closed for a moment
 	failed  bool         // a write or a sync failed: what is on flash is not known, and no later one tells
 	small   int          // commits so far that suit a journal
 
@@ -312,6 +313,9 @@ func (t *tail) reserve(n int64) error {
 
 // usedBytes returns what the tail's files occupy of the device.
 func (t *tail) usedBytes() int64 {
+	if t.asleep.is {
+		return t.asleep.used
+	}
 	var sum int64
 	for _, f := range []*os.File{t.memFile, t.valueFile} {
 		var st unix.Stat_t

@@ -69,7 +69,7 @@ func (t *tail) makeLogs() error {
 	t.valueNumber = uint32(valueNumber)
 	// Both are twice as long as they will ever be, as Badger would have it.
 	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem); err == nil {
-		t.valueFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%06d.vlog", valueNumber)), 2*t.valueFileSize())
+		t.valueFile, err = makeLog(filepath.Join(t.dir, valueLogName(t.valueNumber)), 2*t.valueFileSize())
 	}
 	if err != nil {
 		return unmade(err, t.dir)

@@ -78,17 +78,27 @@ func (t *tail) where() string { return t.dir }
 // value calls fn with the value at a place. Nothing of what is written is taken for
 // lost, since it may not be on flash yet; a new start shows.
 func (t *tail) value(p spot, fn func(value []byte) error) error {
-	f, at, size := t.memFile, int64(p.at), int64(p.size&^inValues)
+	at, size := int64(p.at), int64(p.size&^inValues)
 	if p.size&inValues != 0 {
-		f = t.valueFile
-	} else if from := at - t.memWritten; from >= 0 {
+		return t.withValues(func(f *os.File) error { return t.read(f, at, size, fn) })
+	}
+	if from := at - t.memWritten; from >= 0 {
 		return fn(t.pending[from : from+size : from+size])
 	}
+	return t.read(t.memFile, at, size, fn)
+}
+
+// read calls fn with a part of one of the files.
+func (t *tail) read(f *os.File, at, size int64, fn func(value []byte) error) error {
 	if size >= mappedValue {
 		return t.mapped(f, at, size, fn)
 	}
 	b, c := t.takeBuffer(int(size)), card{f: f}
-	defer func() { t.readBuf = b }()
+	defer func() {
+		if !t.asleep.is {
+			t.readBuf = b
+		}
+	}()
 	if _, err := c.try(b, at); err != nil {
 		return unavailable(err, "cannot read %s", f.Name())
 	}

@@ -293,8 +293,12 @@ func (p *partition) upkeep() {
 	if p.failed.Load() != nil {
 		return
 	}
-	if p.isIdle(now) {
+	switch {
+	case p.isIdle(now):
 		p.rest()
+		return
+	case p.mustYield(now):
+		p.yield()
 		return
 	}
 	if err := p.ps.Maintain(false); err != nil {

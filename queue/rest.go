@@ -1,25 +1,41 @@
 package queue
 
-// isIdle reports whether the store is to be closed as far as it can be: it was
-// not used for long, or others wait for the seat.
+// isIdle reports whether the store is to be closed as far as it can be, since it was
+// not used for long.
 func (p *partition) isIdle(now Instant) bool {
-	if at, wanted := p.seat.due(); wanted && now.Mono >= at {
-		return true
-	}
 	return !p.idle && now.Mono-p.lastUsed >= int64(p.limits.IdleClose)
+}
+
+// mustYield reports whether others wait for the seat, and may have it now.
+func (p *partition) mustYield(now Instant) bool {
+	at, wanted := p.seat.due()
+	return wanted && now.Mono >= at
 }
 
 // rest closes the store as far as it can be, and gives the seat up.
 func (p *partition) rest() {
-	p.idle, p.lazyAt = true, 0
+	p.idle = true
+	p.letGo(func() error { return p.ps.Maintain(true) })
+}
+
+// yield gives the seat up, and with it what the store takes of memory. The store may
+// still be closed later.
+func (p *partition) yield() { p.letGo(p.ps.Yield) }
+
+// letGo gives the seat up when the store has closed what it can with fn; everything
+// is on flash then.
+func (p *partition) letGo(fn func() error) {
+	p.lazyAt = 0
 	p.ahead.drop(p.st.Totals.Cursor)
 	begin := p.clock.Mono()
-	if err := p.ps.Maintain(true); err != nil {
+	if err := fn(); err != nil {
 		p.fail(err)
 		return
 	}
 	p.seat.cost.Add(int64(p.clock.Mono() - begin))
-	p.seats.leave(&p.seat)
+	if p.seat.taken {
+		p.seats.leave(&p.seat)
+	}
 }
 
 // open reserves room in the store, which opens it if need be; then that waits

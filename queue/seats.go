@@ -58,7 +58,7 @@ const (
 	longWait = time.Second
 	// leastUnused is after how long without requests a partition gives its seat up
 	// although its turn has not ended; longer, when opening the store takes longer.
-	leastUnused = 10 * time.Millisecond
+	leastUnused = time.Millisecond
 )
 
 // take waits for a seat, unless the partition has one, or until stop is closed;

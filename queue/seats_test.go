@@ -58,6 +58,12 @@ func (s *countingStore) Maintain(idle bool) error {
 	return err
 }
 
+func (s *countingStore) Yield() error {
+	err := s.PartitionStore.Yield()
+	s.close()
+	return err
+}
+
 func (s *countingStore) Close() error {
 	s.close()
 	return s.PartitionStore.Close()

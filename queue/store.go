@@ -117,10 +117,15 @@ type PartitionStore interface {
 	// Maintain does what the store has to do now and then, in the background
 	// where it takes long: removing what is done, closing what is not used. The
 	// loop calls it after commits. With idle set, when nothing has been asked of
-	// the partition for a while or others need its memory, it lets go of all that
-	// costs memory and returns when that is done; the next Reserve opens what it
+	// the partition for a while, it lets go of all that costs memory or space that
+	// it does not need, and returns when that is done; the next Reserve opens what it
 	// needs again.
 	Maintain(idle bool) error
+
+	// Yield lets go of what costs memory, since others need it, and returns when that
+	// is done. The partition is likely to be used again soon: where it can, the store
+	// does so without writing anything, and the next Reserve takes as little.
+	Yield() error
 
 	// Usage tells what the partition occupies.
 	Usage() Usage

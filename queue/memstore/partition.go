@@ -283,6 +283,14 @@ func (h *handle) Maintain(idle bool) error {
 	return nil
 }
 
+// Yield gives back what was reserved and not used: the items stay where they are.
+func (h *handle) Yield() error {
+	if h.err == nil {
+		h.p.release()
+	}
+	return h.err
+}
+
 // Usage tells how much memory the items take, as if it were disk.
 func (h *handle) Usage() queue.Usage {
 	n := len(h.p.spans)

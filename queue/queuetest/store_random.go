@@ -148,9 +148,11 @@ func (d *randomDriver) move(ch *change, seqs []uint64) {
 func (d *randomDriver) quiet() {
 	d.t.Helper()
 	var err error
-	switch d.rng.IntN(4) {
+	switch d.rng.IntN(5) {
 	case 0:
 		err = d.ps.Maintain(d.rng.IntN(2) == 0)
+	case 4:
+		err = d.ps.Yield()
 	case 1:
 		err = d.ps.Sync()
 	case 2:

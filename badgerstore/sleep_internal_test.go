@@ -1,0 +1,203 @@
+package badgerstore
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// openUnder returns the files in dir that this process has open.
+func openUnder(t *testing.T, dir string) []string {
+	t.Helper()
+	var open []string
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if path, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); err == nil && strings.HasPrefix(path, dir+"/") {
+			open = append(open, path)
+		}
+	}
+	return open
+}
+
+// A partition that yields has one file open and takes little memory, is read as it is,
+// and writes on where it was. Neither costs a byte or a sync on the device, and a power
+// cut or a kill at any moment of it takes nothing.
+func TestYield(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	total := withJournal(t, p, 5)
+	for round := range 100 {
+		before, memory := p.Usage(), s.writing.Load()
+		w := p.tail.writer
+		if err := p.Yield(); err != nil {
+			t.Fatal(err)
+		}
+		if open := openUnder(t, w.dir); !w.asleep.is || len(open) != 1 || open[0] != w.memFile.Name() {
+			t.Fatalf("round %d: it is asleep: %v, and these files are open: %q", round, w.asleep.is, open)
+		}
+		if now := s.writing.Load(); now > memory/4 {
+			t.Fatalf("it takes %d bytes of memory, %d when it is awake", now, memory)
+		}
+		u := p.Usage()
+		if u.Written != before.Written || u.Syncs != before.Syncs || u.DiskBytes < before.DiskBytes || u.Open != before.Open-1 {
+			t.Fatalf("round %d: it was %+v, and is %+v", round, before, u)
+		}
+		if round%20 == 0 {
+			for _, cut := range []bool{false, true} {
+				got, reports := payloads(t, snapshot(t, s, p, cut))
+				wantItems(t, fmt.Sprintf("asleep, cut %v", cut), got, total)
+				if len(reports) > 0 {
+					t.Errorf("cut %v: %v", cut, reports)
+				}
+			}
+		}
+		produceSmall(t, p, total, 1+round%5)
+		total += 1 + round%5
+		if n := s.writing.Load(); p.tail.writer == w && n < memory {
+			t.Fatalf("it takes %d bytes of memory, %d before it slept", n, memory)
+		}
+	}
+	if err := p.Yield(); err != nil {
+		t.Fatal(err)
+	}
+	items, _, err := p.Read(0, total+1, 1<<30)
+	if err != nil || len(items) != total {
+		t.Fatalf("%d of %d items are read while it sleeps: %v", len(items), total, err)
+	}
+	got, reports := payloads(t, snapshot(t, s, p, true))
+	wantItems(t, "awake, cut", got, total)
+	if len(reports) > 0 {
+		t.Error(reports)
+	}
+}
+
+// What lies in the value log is read while the partition sleeps, and no file stays open
+// for it.
+func TestYieldReadsValues(t *testing.T) {
+	t.Parallel()
+	_, p := openForTest(t, Options{})
+	sizes := []int{10, 2 * valueThreshold, 2 * mappedValue}
+	for i, n := range sizes {
+		commitSmall(t, p, strings.Repeat(string(rune('a'+i)), n), true)
+	}
+	if err := p.Yield(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		items, _, err := p.Read(0, 10, 1<<30)
+		if err != nil || len(items) != len(sizes) {
+			t.Fatalf("%d items: %v", len(items), err)
+		}
+		for i, n := range sizes {
+			if want := bytes.Repeat([]byte{byte('a' + i)}, n); !bytes.Equal(items[i].Payload, want) {
+				t.Errorf("item %d is not what was produced", i)
+			}
+		}
+	}
+	if open := openUnder(t, p.tail.dir); len(open) != 1 {
+		t.Errorf("these files are open: %q", open)
+	}
+}
+
+// A partition that slept and is not used for long is closed, as one that did not sleep,
+// and gives back what was reserved.
+func TestYieldThenIdle(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	total := withJournal(t, p, 5)
+	for round := range 3 {
+		if err := p.Yield(); err != nil {
+			t.Fatal(err)
+		}
+		u := p.Usage()
+		if slept := p.tail != nil; slept != (round == 0) {
+			// What was closed once has tables, which are not kept open.
+			t.Errorf("round %d: it sleeps: %v", round, slept)
+		}
+		if err := p.Maintain(true); err != nil {
+			t.Fatal(err)
+		}
+		noJournals(t, s.options.Dir)
+		if now := p.Usage(); now.Open != 0 || round == 0 && now.DiskBytes >= u.DiskBytes {
+			t.Errorf("it was %+v, and is %+v", u, now)
+		}
+		produceSmall(t, p, total, 1)
+		total++
+		got, reports := payloads(t, snapshot(t, s, p, true))
+		wantItems(t, "after it was closed", got, total)
+		if len(reports) > 0 {
+			t.Error(reports)
+		}
+	}
+}
+
+// Where memory is short a partition that yields is closed.
+func TestYieldWithoutMemory(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	produceSmall(t, p, 0, 3)
+	s.writing.Add(s.options.MemoryBudget)
+	defer s.writing.Add(-s.options.MemoryBudget)
+	if err := p.Yield(); err != nil {
+		t.Fatal(err)
+	}
+	if p.tail != nil || p.resting == nil {
+		t.Error("it is not closed")
+	}
+	produceSmall(t, p, 3, 1)
+	got, _ := payloads(t, snapshot(t, s, p, true))
+	wantItems(t, "closed", got, 4)
+}
+
+// When a file is gone that a partition needs to wake up, it fails and says so; the
+// files stay as they are.
+func TestYieldAndFileGone(t *testing.T) {
+	t.Parallel()
+	s, err := New(Options{Dir: filepath.Join(t.TempDir(), "store"), Boot: "boot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := ps.(*partition)
+	produceSmall(t, p, 0, 3)
+	if err := p.Yield(); err != nil {
+		t.Fatal(err)
+	}
+	dir, name := p.tail.dir, filepath.Join(p.tail.dir, valueLogName(p.tail.writer.valueNumber))
+	if err := os.Rename(name, name+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Reserve(1, 10); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("it goes on without its value log: %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if open := openUnder(t, dir); len(open) != 0 {
+		t.Errorf("these files are open: %q", open)
+	}
+	if err := os.Rename(name+".away", name); err != nil {
+		t.Fatal(err)
+	}
+	if ps, err = s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if items, _, err := ps.Read(0, 10, 1<<20); err != nil || len(items) != 3 {
+		t.Errorf("%d items are there afterwards: %v", len(items), err)
+	}
+	if err := ps.Close(); err != nil {
+		t.Error(err)
+	}
+}
