@@ -56,9 +56,9 @@ func TestRestartInTheSameBoot(t *testing.T) {
 		b.clock.Set(now.Add(by))
 		b.kill(25 * time.Minute)
 		from := longLease - time.Duration(i+1)*25*time.Minute
-		least := from - time.Since(before)
-		left := b.holds("q", 1, 1, 0).AverageLeaseLeft
 		most := from - time.Since(after)
+		left := b.holds("q", 1, 1, 0).AverageLeaseLeft
+		least := from - time.Since(before)
 		if left < least-time.Second || left > most+time.Second {
 			t.Errorf("after a suspend the lease has %s left, want %s to %s", left, least, most)
 		}
