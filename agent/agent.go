@@ -320,7 +320,7 @@ func engineLimits(cfg *config.Config, mem memoryShares) queue.Limits {
 		MaxRequests:      cfg.Limits.MaxWaitingRequests, MaxWaiting: cfg.Limits.MaxWaitingLeases,
 		MaxLeased: cfg.Partition.MaxLeased, MaxScheduled: cfg.Partition.MaxScheduled,
 		ReadAhead: mem.ahead / 4, ReadAheadTotal: mem.ahead, MaxLeaseBytes: mem.deliver, DeliverBytes: mem.deliver,
-		MaxListBytes: mem.deliver, MaxOpen: mem.open,
+		MaxListBytes: mem.deliver, MaxOpen: mem.openOf(cfg.Partition.MaxOpen),
 		GroupBytes: mem.group, StateBytes: mem.state, LeaseSync: cfg.Partition.LeaseSync, IdleClose: cfg.Partition.IdleClose,
 		CommitDelay: cfg.Durability.CommitDelay,
 	}

@@ -73,6 +73,15 @@ func sharesOf(limit int64) memoryShares {
 	return m
 }
 
+// openOf returns how many partitions may be open by the configuration and by the memory
+// limit.
+func (m *memoryShares) openOf(most int) int {
+	if most > 0 {
+		return min(most, m.open)
+	}
+	return m.open
+}
+
 const (
 	// leastOpen is how many partitions can be open whatever the limit.
 	leastOpen = 4

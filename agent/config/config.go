@@ -164,6 +164,9 @@ type Partition struct {
 	MaxScheduled int `toml:"max-scheduled"`
 	// IdleClose is how long a partition is unused before its store is closed.
 	IdleClose time.Duration `toml:"idle-close"`
+	// MaxOpen is how many partitions may be open for writing at a time; 0, and more than the memory limit allows, is as
+	// many as that allows.
+	MaxOpen int `toml:"max-open"`
 	// LeaseSync is the time within which a commit of leases alone is synced; at most a second.
 	LeaseSync time.Duration `toml:"lease-sync"`
 }

@@ -71,6 +71,7 @@ func (c *Config) problems() Errors {
 	k.count("partition.max-leased", c.Partition.MaxLeased, 1, maxHeld)
 	k.count("partition.max-scheduled", c.Partition.MaxScheduled, 1, maxHeld)
 	k.duration("partition.idle-close", c.Partition.IdleClose, time.Second, maxIdleTimeout)
+	k.count("partition.max-open", c.Partition.MaxOpen, 0, maxHeld)
 	k.duration("partition.lease-sync", c.Partition.LeaseSync, minLeaseSync, defaultLeaseSync)
 	k.duration("durability.commit-delay", c.Durability.CommitDelay, 0, maxCommitDelay)
 	k.oneOf("clock.trust", c.Clock.Trust, TrustAuto, TrustNTP, TrustAlways)

@@ -3,6 +3,7 @@ package crashtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -34,17 +35,20 @@ type PowerCuts struct {
 	Failed   int
 
 	scratch   string
+	settings  string
 	boots     int
 	isFailing bool
 }
 
-// powerConfig makes segments small, so that many begin, and partitions rest soon.
+// powerConfig makes segments small, so that many begin, and partitions rest soon. In
+// half of the runs they have to take turns, too.
 const powerConfig = `
 memory-limit = "32MiB"
 [limits]
 max-in-flight-bytes = "32MiB"
 [partition]
 idle-close = "1s"
+max-open = %d
 `
 
 // NewPowerCuts mounts a device and creates the fixed queues on it. scratch is an
@@ -52,9 +56,6 @@ idle-close = "1s"
 func NewPowerCuts(ctx context.Context, binary, scratch string, model flashfs.Model, r *rand.Rand) (*PowerCuts, error) {
 	mount, config := filepath.Join(scratch, "m"), filepath.Join(scratch, configFile)
 	if err := os.Mkdir(mount, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(config, []byte(powerConfig), 0o600); err != nil {
 		return nil, err
 	}
 	d, err := flashfs.Start(mount, model)
@@ -79,7 +80,16 @@ func NewPowerCuts(ctx context.Context, binary, scratch string, model flashfs.Mod
 
 // Configure adds settings, from the next start on.
 func (c *PowerCuts) Configure(settings string) error {
-	return os.WriteFile(filepath.Join(c.scratch, configFile), []byte(powerConfig+settings), 0o600)
+	c.settings = settings
+	return c.configure()
+}
+
+func (c *PowerCuts) configure() error {
+	open := 0
+	if c.Rand.IntN(2) == 0 {
+		open = 1 + c.Rand.IntN(3)
+	}
+	return os.WriteFile(filepath.Join(c.scratch, configFile), append(fmt.Appendf(nil, powerConfig, open), c.settings...), 0o600)
 }
 
 // configFile is the name of the configuration in the scratch directory.
@@ -93,7 +103,7 @@ func (c *PowerCuts) reboot() error {
 	c.boots++
 	b, err := NewBoot(c.scratch, c.boots, time.Duration(1+c.Rand.IntN(100))*time.Second)
 	c.Agent.Boot = b
-	return err
+	return errors.Join(err, c.configure())
 }
 
 // Cut starts the agent, checks what is there, loads it, and cuts the power at a
