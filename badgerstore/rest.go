@@ -11,10 +11,13 @@ import (
 const smallPartition = 256 << 10
 
 // rest closes the tail. When the partition is empty, a segment that holds a
-// checkpoint only takes the place of all others.
-func (p *partition) rest() error {
+// checkpoint only takes the place of all others. It yields when it is closed for want
+// of memory and likely to be used again soon: then a new segment is what is written
+// next, unless there is little in this one, since one that is opened again takes more
+// memory and cannot sleep.
+func (p *partition) rest(yields bool) error {
 	p.discardNext()
-	if p.state.Held() == 0 && p.isLarge() {
+	if !yields && p.state.Held() == 0 && p.isLarge() {
 		p.memSize = minMemTable
 		if err := p.roll(demand{}); err != nil && !errors.Is(err, queue.ErrFull) {
 			return p.fail(err)
@@ -31,7 +34,7 @@ func (p *partition) rest() error {
 	}
 	s, t := p.tail, p.tail.writer
 	p.tail = nil
-	t.rests = t.canResume(&p.storage.options)
+	t.rests = t.canResume(&p.storage.options) && (!yields || t.older == nil && t.isSmallAsleep())
 	// As near to a full disk as a segment is opened, or all of them would end up
 	// open there. Closing one gives more back than it takes.
 	p.sealOld(0, createMargin)

@@ -320,7 +320,7 @@ func (p *partition) Maintain(idle bool) error {
 		return p.err
 	}
 	if idle {
-		if err := p.rest(); err != nil {
+		if err := p.rest(false); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,10 @@ const (
 	// maxAsleep bounds both; a tail that takes more is closed. It is half of what one
 	// that is open takes at least.
 	maxAsleep = TailMemory / 2
+	// smallAsleep is up to where a tail that sleeps is small.
+	smallAsleep = 8 << 10
+	// smallShare is the part of the storage's memory that small ones alone may have.
+	smallShare = 8
 )
 
 // sleeping is what a tail remembers while it sleeps.
@@ -40,7 +44,12 @@ func (p *partition) Yield() error {
 		return p.err
 	}
 	if !p.canSleep() {
-		return p.Maintain(true)
+		if err := p.rest(true); err != nil {
+			return err
+		}
+		p.removeDone()
+		p.background.Wait()
+		return nil
 	}
 	p.discardNext()
 	p.storage.dropBlock(&p.block)
@@ -66,8 +75,15 @@ func (p *partition) canSleep() bool {
 	}
 	t := p.tail.writer
 	memory := t.sleepMemory()
-	return t.older == nil && !t.failed && memory <= maxAsleep && p.storage.hasRoom(memory-t.charged) && !p.storage.isShort(p.dir)
+	more := memory - t.charged
+	if !t.isSmallAsleep() {
+		more += p.storage.options.MemoryBudget / smallShare // That is left to small ones.
+	}
+	return t.older == nil && !t.failed && memory <= maxAsleep && p.storage.hasRoom(more) && !p.storage.isShort(p.dir)
 }
+
+// isSmallAsleep reports whether the tail takes little memory while it sleeps.
+func (t *tail) isSmallAsleep() bool { return t.sleepMemory() <= smallAsleep }
 
 // sleepMemory returns what the tail takes of memory while it sleeps.
 func (t *tail) sleepMemory() int64 {

@@ -12,8 +12,15 @@ import (
 // however often that has failed: Overview tells of it.
 //
 // It waits for commits under way, for as long as ctx; the error then names a
-// partition that hangs. One goroutine at a time may call it.
+// partition that hangs. It may be called from any goroutine; one probe is under way at
+// a time.
 func (s *Service) Probe(ctx context.Context) error {
+	select {
+	case s.probing <- struct{}{}:
+		defer func() { <-s.probing }()
+	case <-ctx.Done():
+		return fmt.Errorf("another probe has not ended: %w", context.Cause(ctx))
+	}
 	s.mu.RLock()
 	var parts []*partition
 	for _, q := range s.queues {
@@ -60,6 +67,25 @@ func (p *partition) ask(answers chan<- *partition) bool {
 	}
 	p.probes <- answers
 	return p.isOpen.Load() // Looked at last: a loop that ends answers what it finds.
+}
+
+// Availability is what can be told of a partition without waiting for it.
+type Availability struct {
+	Partition int
+	Open      bool  // it can be asked for something; it may still have failed since
+	Failure   error // why it is not available; nil if it is
+}
+
+// Availability tells of all partitions. It may be called from any goroutine.
+func (q *Queue) Availability() []Availability {
+	list := make([]Availability, len(q.core.parts))
+	for i, p := range q.core.parts {
+		list[i] = Availability{Partition: p.key.Partition, Open: p.isOpen.Load()}
+		if failed := p.failed.Load(); failed != nil {
+			list[i].Failure = failed
+		}
+	}
+	return list
 }
 
 // Overview is what can be told of a service without waiting for anything.

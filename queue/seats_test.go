@@ -145,6 +145,40 @@ func TestSeatsAllBusy(t *testing.T) {
 	})
 }
 
+// Partitions that wait for a seat are well, and that is known without waiting for them.
+func TestSeatsAreNoFailure(t *testing.T) {
+	inNarrowWorld(t, 1, func(w *world, _ *countingStorage) {
+		var queues []*queue.Queue
+		for i := range 4 {
+			queues = append(queues, w.create(fmt.Sprint("q", i)))
+		}
+		w.produce(queues[0], "x") // It has the seat, and its turn has just begun.
+		var wg sync.WaitGroup
+		for i, q := range queues[1:] {
+			wg.Go(func() {
+				if _, err := w.use(q, i); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		before := time.Now()
+		if err := w.svc.Probe(w.ctx()); err != nil {
+			t.Error(err)
+		}
+		for _, q := range queues {
+			if a := q.Availability(); len(a) != 1 || !a[0].Open || a[0].Failure != nil {
+				t.Errorf("%s is not available: %+v", q.Info().Name, a)
+			}
+		}
+		// One of them is being closed or opened, which takes 5 ms; their turns take longer.
+		if took := time.Since(before); took > 10*time.Millisecond {
+			t.Errorf("to ask took %s", took)
+		}
+		wg.Wait()
+	})
+}
+
 // A seat that is not used goes at once to who wants it.
 func TestSeatsIdle(t *testing.T) {
 	inNarrowWorld(t, 1, func(w *world, _ *countingStorage) {

@@ -70,7 +70,8 @@ type Service struct {
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
 	gate    gate
-	backups sync.Mutex // held while a back-up is under way
+	probing chan struct{} // holds a token while Probe is at work
+	backups sync.Mutex    // held while a back-up is under way
 	outbox  *OutboxOptions
 	changed chan struct{} // see Changed
 
@@ -98,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), clock: cfg.Clock,
-		opening: make(chan struct{}, maxOpening), changed: make(chan struct{}, 1),
+		opening: make(chan struct{}, maxOpening), changed: make(chan struct{}, 1), probing: make(chan struct{}, 1),
 		queues: make(map[string]*Queue), byTag: make(map[int64]*partition),
 	}
 	if s.clock == nil {

@@ -118,6 +118,8 @@ func (h *Handler) Probe(ctx context.Context) error {
 const definitionsPlace = "storage of the queue definitions"
 
 // failures returns what keeps the agent from its work, at most so many things.
+// Partitions are not asked for anything, but whether they come to the end of what they
+// do: one that waits for its turn among many is as well as the others.
 func (h *Handler) failures(ctx context.Context, most int) []Problem {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -132,14 +134,9 @@ func (h *Handler) failures(ctx context.Context, most int) []Problem {
 		if err != nil {
 			return nil // It has been deleted meanwhile.
 		}
-		s, err := q.Stats(ctx)
-		if err != nil {
-			found = append(found, failing(info.Name, fmt.Sprintf("queue '%s'", info.Name), err))
-			s = &queue.Stats{}
-		}
-		for i := range s.Partitions {
-			if err := s.Partitions[i].Failure; err != nil {
-				found = append(found, failing(info.Name, fmt.Sprintf("queue '%s' partition %d", info.Name, s.Partitions[i].Partition), err))
+		for _, p := range q.Availability() {
+			if err := whenOpen(ctx, q, &p); err != nil {
+				found = append(found, failing(info.Name, fmt.Sprintf("queue '%s' partition %d", info.Name, p.Partition), err))
 			}
 		}
 		if len(found) >= most {
@@ -147,10 +144,25 @@ func (h *Handler) failures(ctx context.Context, most int) []Problem {
 		}
 		return nil
 	})
+	if err == nil && len(found) == 0 {
+		err = h.service.Probe(ctx)
+	}
 	if err != nil && !errors.Is(err, errEnough) {
 		found = append(found, failing(agentWide, "queues", err))
 	}
 	return found
+}
+
+// whenOpen returns why a partition is not available, after waiting for it to be opened.
+func whenOpen(ctx context.Context, q *queue.Queue, p *queue.Availability) error {
+	if p.Open || p.Failure != nil {
+		return p.Failure
+	}
+	s, err := q.Stats(ctx) // It waits.
+	if err != nil {
+		return err
+	}
+	return s.Partitions[p.Partition].Failure
 }
 
 // errEnough ends a search.
