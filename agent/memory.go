@@ -33,8 +33,8 @@ type memoryShares struct {
 	// count what the kernel holds, which is in buffers, and takes a moment: where the
 	// processors are busy it is behind by up to 9 MiB, as measured at both limits.
 	heap int64
-	// stores is for the databases of all partition storages; half of it is enough for
-	// the open partitions with the least that they need.
+	// stores is for the databases of all partition storages; three quarters of it
+	// are enough for the open partitions with the least that they need.
 	stores int64
 	open   int // partitions that are open for writing at a time
 	// inFlight is for bodies, unless the configuration says otherwise.
@@ -69,7 +69,7 @@ func sharesOf(limit int64) memoryShares {
 	m.group = min(1<<20, m.commits/2)
 	m.maxConnections = int(m.connections / connMemory)
 	m.wide = int(m.buffers / wideBuffer)
-	m.open = int(max(leastOpen, m.stores/2/badgerstore.TailMemory))
+	m.open = int(max(leastOpen, m.stores*3/4/badgerstore.TailMemory))
 	return m
 }
 

@@ -146,8 +146,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// TailMemory is the least memory of a partition that is open for writing.
-const TailMemory = minMemTable/2 + tailMemory
+// TailMemory is the least memory of a partition that is open for writing, with what
+// was in its segment when that was closed before.
+const TailMemory = minMemTable/2 + tailMemory + openMemory
 
 const (
 	// tailMemory is what a segment open for writing takes beside its index, and its

@@ -241,9 +241,13 @@ func TestJournalRing(t *testing.T) {
 		if j := p.tail.writer.journal; j != nil && j.number > 0 {
 			rings++
 		}
-		if p.canSleep() && r.IntN(2) == 0 {
+		if r.IntN(2) == 0 {
 			if err := p.Yield(); err != nil {
 				t.Fatal(err)
+			}
+			if p.tail == nil { // It was not small enough to sleep.
+				produceSmall(t, p, total, 1)
+				total++
 			}
 		}
 		if total < 1500 && r.IntN(4) > 0 {

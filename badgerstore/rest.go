@@ -12,9 +12,8 @@ const smallPartition = 256 << 10
 
 // rest closes the tail. When the partition is empty, a segment that holds a
 // checkpoint only takes the place of all others. It yields when it is closed for want
-// of memory and likely to be used again soon: then a new segment is what is written
-// next, unless there is little in this one, since one that is opened again takes more
-// memory and cannot sleep.
+// of memory and likely to be used again soon: where a new segment can sleep, that is
+// what is written next, since one that is opened again takes more memory, and cannot.
 func (p *partition) rest(yields bool) error {
 	p.discardNext()
 	if !yields && p.state.Held() == 0 && p.isLarge() {
@@ -34,7 +33,7 @@ func (p *partition) rest(yields bool) error {
 	}
 	s, t := p.tail, p.tail.writer
 	p.tail = nil
-	t.rests = t.canResume(&p.storage.options) && (!yields || t.older == nil && t.isSmallAsleep())
+	t.rests = t.canResume(&p.storage.options) && (!yields || !p.couldSleep())
 	// As near to a full disk as a segment is opened, or all of them would end up
 	// open there. Closing one gives more back than it takes.
 	p.sealOld(0, createMargin)
@@ -74,9 +73,6 @@ func (p *partition) resume() error {
 	s.verified, s.barren = false, false
 	if s.stuck != nil || hasLog(s.dir) {
 		return nil // Closing it failed; a new segment is the way on.
-	}
-	if !p.storage.hasRoom(t.memory() + openMemory) {
-		return nil // A new segment takes less memory, and can sleep.
 	}
 	t.written, t.syncs = 0, 0
 	t.mem = p.wantedMem()

@@ -258,12 +258,16 @@ func (p *partition) sealOld(keep int, floor int64) {
 func (p *partition) seal(s *segment, closing bool, floor int64) {
 	t := s.writer
 	t.failed = t.failed || p.err != nil // What is on flash is not known.
-	if err := t.wake(); err != nil {
-		p.storage.report(t.dir, err)
-		if !closing {
-			return // It is tried again.
+	if t.asleep.is && closing {
+		p.shutAsleep(s)
+		return
+	}
+	if err := t.wake(); err != nil { // Not when it is closing.
+		if !t.asleep.told {
+			t.asleep.told = true
+			p.storage.report(t.dir, err)
 		}
-		t.failed = true // So its files stay as they are.
+		return // It is tried again.
 	}
 	n, err := p.tableFor(t, floor)
 	if err != nil && !closing {
@@ -288,6 +292,14 @@ func (p *partition) seal(s *segment, closing bool, floor int64) {
 		p.written.Add(used)
 		s.bytes = diskBytes(s.dir)
 	})
+}
+
+// shutAsleep closes a segment that sleeps when the partition is closed.
+func (p *partition) shutAsleep(s *segment) {
+	t := s.writer
+	p.takeCost(t)
+	s.writer = nil
+	p.background.Go(func() { p.reportUnlessFull(s, t.shutAsleep()) })
 }
 
 // reportUnlessFull reports a failure to close a segment, but for others having
@@ -320,6 +332,11 @@ func (p *partition) Maintain(idle bool) error {
 		return p.err
 	}
 	if idle {
+		if p.tail != nil && p.tail.writer.asleep.is {
+			// Nobody bounds how many are closed at a time.
+			p.storage.rousing <- struct{}{}
+			defer func() { <-p.storage.rousing }()
+		}
 		if err := p.rest(false); err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 )
 
 // A tail sleeps while others need its memory and it is likely to be used again soon:
@@ -21,21 +23,38 @@ const (
 	// sleepMemory is what a tail that sleeps takes beside its index, which stays in
 	// memory, and what the kernel holds for it, as measured with 1000.
 	sleepMemory = 4 << 10
-	// maxAsleep bounds both; a tail that takes more is closed. It is half of what one
-	// that is open takes at least.
-	maxAsleep = TailMemory / 2
+	// maxAsleep bounds both; a tail that takes more is closed.
+	maxAsleep = 64 << 10
 	// smallAsleep is up to where a tail that sleeps is small.
 	smallAsleep = 8 << 10
-	// smallShare is the part of the storage's memory that small ones alone may have.
-	smallShare = 8
+	// sleepShare is the part of the storage's memory that all tails that sleep may have
+	// together; half of it is left to small ones.
+	sleepShare = 8
+	// sleepSpace: no tail sleeps where less than this times Options.MinFree is free on
+	// the disk, since each keeps half a megabyte that is reserved for it.
+	sleepSpace = 4 * shortSpace
+	// maxRoused is how many that sleep are woken at a time to be closed, since they are
+	// not used any more.
+	maxRoused = 16
 )
 
 // sleeping is what a tail remembers while it sleeps.
 type sleeping struct {
 	is      bool
-	charged int64 // what it takes of memory when it is awake
-	used    int64 // what its files occupy
-	mapped  bool  // the file of that name was mapped
+	charged int64         // what it takes of memory when it is awake
+	share   *atomic.Int64 // of all that sleep
+	counted int64         // what it has of that
+	used    int64         // what its files occupy
+	mapped  bool          // the file of that name was mapped
+	told    bool          // that it cannot be woken was reported
+}
+
+// end gives its part of the share back.
+func (s *sleeping) end() {
+	if s.share != nil {
+		s.share.Add(-s.counted)
+	}
+	*s = sleeping{}
 }
 
 // Yield closes what can be closed without writing much, and opened as quickly.
@@ -43,7 +62,7 @@ func (p *partition) Yield() error {
 	if p.err != nil {
 		return p.err
 	}
-	if !p.canSleep() {
+	if p.tail == nil || !p.maySleep() {
 		if err := p.rest(true); err != nil {
 			return err
 		}
@@ -67,23 +86,42 @@ func (p *partition) Yield() error {
 	return nil
 }
 
-// canSleep reports whether the tail is small enough to sleep, where there is memory for
-// it and space for what is reserved of it.
-func (p *partition) canSleep() bool {
-	if p.tail == nil {
+// maySleep takes a part of the share of those that sleep for the tail, if it is one
+// that can, and there is space for what is reserved of it.
+func (p *partition) maySleep() bool {
+	t := p.tail.writer
+	if t.asleep.is {
+		return true
+	}
+	memory := t.sleepMemory()
+	if t.older != nil || t.failed || memory > maxAsleep || !p.storage.hasSleepSpace(p.dir) {
 		return false
 	}
-	t := p.tail.writer
-	memory := t.sleepMemory()
-	more := memory - t.charged
-	if !t.isSmallAsleep() {
-		more += p.storage.options.MemoryBudget / smallShare // That is left to small ones.
+	limit := p.storage.options.MemoryBudget / sleepShare
+	if memory > smallAsleep {
+		limit /= 2
 	}
-	return t.older == nil && !t.failed && memory <= maxAsleep && p.storage.hasRoom(more) && !p.storage.isShort(p.dir)
+	if p.storage.asleep.Add(memory) > limit {
+		p.storage.asleep.Add(-memory)
+		return false
+	}
+	t.asleep.share, t.asleep.counted = &p.storage.asleep, memory
+	return true
 }
 
-// isSmallAsleep reports whether the tail takes little memory while it sleeps.
-func (t *tail) isSmallAsleep() bool { return t.sleepMemory() <= smallAsleep }
+// couldSleep reports whether another tail could sleep, if it is new.
+func (p *partition) couldSleep() bool {
+	return p.storage.asleep.Load()+smallAsleep <= p.storage.options.MemoryBudget/sleepShare && p.storage.hasSleepSpace(p.dir)
+}
+
+// hasSleepSpace reports whether there is much more space than what others may not take.
+func (s *Storage) hasSleepSpace(dir string) bool {
+	if time.Since(s.started) < time.Duration(s.plenty.Load()) {
+		return true
+	}
+	free, err := freeSpace(dir)
+	return err == nil && free >= sleepSpace*s.options.MinFree
+}
 
 // sleepMemory returns what the tail takes of memory while it sleeps.
 func (t *tail) sleepMemory() int64 {
@@ -103,7 +141,8 @@ func (t *tail) sleep(report func(dir string, err error)) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	t.asleep = sleeping{is: true, charged: t.charged, used: t.usedBytes(), mapped: t.usedMap != nil}
+	t.asleep.used, t.asleep.charged, t.asleep.mapped = t.usedBytes(), t.charged, t.usedMap != nil
+	t.asleep.is = true
 	mem := t.memFile
 	t.memFile = nil
 	t.closeFiles()
@@ -112,7 +151,7 @@ func (t *tail) sleep(report func(dir string, err error)) error {
 		t.journal.close()
 	}
 	t.pending, t.readBuf = nil, nil
-	t.charge(t.sleepMemory() - t.charged)
+	t.charge(t.asleep.counted - t.charged)
 	return nil
 }
 
@@ -121,8 +160,7 @@ func (t *tail) wake() error {
 	if !t.asleep.is {
 		return nil
 	}
-	err := t.openAgain()
-	if err != nil {
+	if err := t.openAgain(); err != nil {
 		mem := t.memFile
 		t.memFile = nil
 		t.closeFiles()
@@ -133,7 +171,43 @@ func (t *tail) wake() error {
 		t.mapAgain()
 	}
 	t.charge(t.asleep.charged - t.charged)
-	t.asleep = sleeping{}
+	t.asleep.end()
+	return nil
+}
+
+// shutAsleep closes a tail that sleeps without waking it, and without making a table:
+// there may be a thousand, and no time. Its files are as after a crash, but for what
+// only the journal had and for what was reserved.
+func (t *tail) shutAsleep() error {
+	if err := t.settleAsleep(); err != nil {
+		return t.leave(err)
+	}
+	err := errors.Join(t.memFile.Truncate(t.memEnd), t.memFile.Truncate(2*t.mem),
+		os.Truncate(filepath.Join(t.dir, valueLogName(t.valueNumber)), t.valueEnd))
+	t.letGo()
+	if err != nil {
+		return unavailable(err, "cannot cut the logs of %s", t.dir)
+	}
+	return nil
+}
+
+// settleAsleep is settle for a tail that sleeps.
+func (t *tail) settleAsleep() error {
+	if t.failed {
+		return unavailable(nil, "the files of %s stay as they are, since the partition has failed", t.dir)
+	}
+	if t.memSynced < t.memEnd {
+		if err := fdatasync(t.memFile); err != nil {
+			return unavailable(err, "cannot sync %s", t.dir)
+		}
+	}
+	if t.journal == nil {
+		return nil
+	}
+	t.journal = nil
+	if err := errors.Join(os.Remove(filepath.Join(t.dir, journalName)), syncDir(t.dir)); err != nil {
+		return unavailable(err, "cannot remove the journal of %s", t.dir)
+	}
 	return nil
 }
 

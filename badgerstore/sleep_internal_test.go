@@ -146,8 +146,8 @@ func TestYieldWithoutMemory(t *testing.T) {
 	t.Parallel()
 	s, p := openForTest(t, Options{})
 	produceSmall(t, p, 0, 3)
-	s.writing.Add(s.options.MemoryBudget)
-	defer s.writing.Add(-s.options.MemoryBudget)
+	s.asleep.Add(s.options.MemoryBudget)
+	defer s.asleep.Add(-s.options.MemoryBudget)
 	if err := p.Yield(); err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,8 @@ type Storage struct {
 	started   time.Time
 
 	large    sync.Mutex    // held while a large commit is written
+	asleep   atomic.Int64  // bytes of memory of those that sleep, see sleep.go
+	rousing  chan struct{} // holds a token for each that is woken to be closed
 	writing  atomic.Int64  // bytes of memory of the segments that are open for writing
 	decoded  atomic.Int64  // and of the blocks that partitions keep
 	buffers  atomic.Int64  // and of what they keep to write the next commit with
@@ -71,7 +73,7 @@ func New(o Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{options: o, compressor: c, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now(),
+	s := &Storage{options: o, rousing: make(chan struct{}, maxRoused), compressor: c, lock: lock, readers: newReaders(o.MaxOpen), open: make(map[string]*partition), started: time.Now(),
 		building: make(chan struct{}, max(1, o.MemoryBudget/tableShare))}
 	if s.format, err = checkFormat(dir); err != nil {
 		_ = unlockDir(lock)

@@ -272,6 +272,7 @@ func (t *tail) letGo() {
 		_ = t.older.close() // It was only read.
 		t.older = nil
 	}
+	t.asleep.end()
 	t.index, t.pending, t.readBuf = index{}, nil, nil
 	t.charge(-t.charged)
 }

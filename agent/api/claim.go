@@ -1,7 +1,6 @@
 package api
 
 import (
-	"math"
 	"sync/atomic"
 	"time"
 )
@@ -50,23 +49,27 @@ func (b *Budget) TakeLarge(bytes int64) bool {
 }
 
 // awaitLarge waits, for as long as it takes, until there is room for a large item in a
-// reply, behind the large requests that came before. It returns how many bytes of the
-// call are for it. The error is that of the request's context.
-func (c *call) awaitLarge(bytes int64) (int64, error) {
-	b, n := c.h.budget, c.h.budget.largeOf(bytes)
+// reply, and more bytes. It takes turns with the large requests that wait, so that it
+// does not keep out for long who needs less. It returns how many bytes of the call are
+// for it, all told. The error is that of the request's context.
+func (c *call) awaitLarge(bytes, more int64) (int64, error) {
+	b := c.h.budget
+	n := min(b.largeOf(bytes)+more, b.limit)
 	ctx := c.r.Context()
-	taken, _ := b.line.wait(ctx, c.user(), math.MaxInt64, func() (full bool, err error) {
-		if b.InFlight()+n > b.limit-b.claim.kept() || !b.reserve(n, b.limit) {
-			return true, b.busy()
+	for ctx.Err() == nil {
+		taken, _ := b.line.wait(ctx, c.user(), roomWait, func() (full bool, err error) {
+			if b.InFlight()+n > b.limit-b.claim.kept() || !b.reserve(n, b.limit) {
+				return true, b.busy()
+			}
+			return false, nil
+		})
+		if taken {
+			c.h.guard.TakeBytes(c.peer, n)
+			c.reserved += n
+			return n, nil
 		}
-		return false, nil
-	})
-	if !taken {
-		return 0, ctx.Err()
 	}
-	c.h.guard.TakeBytes(c.peer, n)
-	c.reserved += n
-	return n, nil
+	return 0, ctx.Err()
 }
 
 // GiveLarge gives it back, to large bodies that wait before another item gets it.

@@ -191,6 +191,55 @@ func TestListOfLargeItemsTakesRoom(t *testing.T) {
 	})
 }
 
+// However many lists wait for their turn with what each holds, all of them get there,
+// and so do a large body and a large item that is leased.
+func TestManyListsOfLargeItems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{MaxInFlight: claimBudget})
+		var all sync.WaitGroup
+		begin := time.Now()
+		for range 20 {
+			all.Go(func() {
+				c := newCall(h)
+				c.w, c.rc = httptest.NewRecorder(), http.NewResponseController(httptest.NewRecorder())
+				for c.await(listReserve) != nil { // Refused after 10 s, it tries again.
+				}
+				l := &list{c: c, reserved: listReserve, buf: []byte("what has gathered")}
+				for range 3 {
+					if err := l.makeRoom(claimLarge); err != nil {
+						t.Error(err)
+					}
+					if l.reserved != listReserve || l.large != claimLarge || c.reserved != listReserve+claimLarge {
+						t.Errorf("%d bytes are reserved, %d of them for the page and %d for the item", c.reserved, l.reserved, l.large)
+					}
+					time.Sleep(time.Second)
+				}
+				l.giveTurn()
+				c.release()
+			})
+		}
+		all.Go(func() {
+			c := newCall(h)
+			for c.await(claimLarge) != nil {
+			}
+			c.release()
+		})
+		all.Go(func() {
+			for !h.budget.TakeLarge(claimLarge) {
+				time.Sleep(20 * time.Millisecond)
+			}
+			h.budget.GiveLarge(claimLarge)
+		})
+		all.Wait()
+		if took := time.Since(begin); took > 3*time.Minute {
+			t.Errorf("it took %s", took)
+		}
+		if n := h.budget.InFlight(); n != 0 {
+			t.Errorf("%d bytes are in flight", n)
+		}
+	})
+}
+
 // A list whose client is gone does not wait for room.
 func TestGoneListDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,8 +39,18 @@ func (l *list) readPage(r *queue.ListRequest, read func() ([]queue.Item, error))
 	}
 }
 
-// makeRoom waits for the turn of the list and for room for a large item.
+// makeRoom waits for the turn of the list and for room for a large item. It holds
+// nothing meanwhile: others that wait may need it.
 func (l *list) makeRoom(bytes int64) error {
+	page := l.reserved
+	if len(l.buf) > 0 {
+		if err := l.flush(); err != nil {
+			return err
+		}
+	}
+	l.buf, l.reserved = nil, 0
+	l.giveBack(page)
+	l.giveRoom()
 	if !l.hasTurn {
 		select {
 		case l.c.h.largeLists <- struct{}{}:
@@ -49,18 +59,24 @@ func (l *list) makeRoom(bytes int64) error {
 			return l.c.r.Context().Err()
 		}
 	}
-	l.giveRoom()
-	n, err := l.c.awaitLarge(bytes)
-	l.large = n
+	n, err := l.c.awaitLarge(bytes, page)
+	if err == nil {
+		l.large, l.reserved = n-page, page
+	}
 	return err
+}
+
+// giveBack gives so many bytes of the budget back.
+func (l *list) giveBack(n int64) {
+	l.c.reserved -= n
+	l.c.h.giveBack(l.c.peer, n, 0)
 }
 
 // giveRoom gives back what was reserved for a large item.
 func (l *list) giveRoom() {
 	n := l.large
 	l.large = 0
-	l.c.reserved -= n
-	l.c.h.giveBack(l.c.peer, n, 0)
+	l.giveBack(n)
 }
 
 // giveTurn gives the turn to another list.

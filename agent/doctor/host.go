@@ -117,12 +117,13 @@ func (x *examination) checkProcess() {
 	if x.status == nil {
 		return
 	}
-	need := int64(x.Config.Limits.MaxConnections) + 200 // Stores and the rest.
+	// Stores have up to some 12 files a MiB of memory, those of partitions that give way to others included; and the rest.
+	need := int64(x.Config.Limits.MaxConnections) + x.Config.MemoryLimit>>16 + 200
 	switch have := x.Host.MaxFiles(x.process); {
 	case have == 0:
 		x.note("limits", Unknown, "run it as root or as the agent's user", "the limits of process %s are not known", x.process)
 	case have < need:
-		x.note("limits", Warning, "raise LimitNOFILE of the unit, or lower max-connections", "the agent may open %d files, %d connections need %d", have, x.Config.Limits.MaxConnections, need)
+		x.note("limits", Warning, "raise LimitNOFILE of the unit, or lower max-connections", "the agent may open %d files, %d connections and the stores need %d", have, x.Config.Limits.MaxConnections, need)
 	default:
 		x.note("limits", OK, "", "the agent may open %d files; oom_score_adj is %s", have, x.Host.OOMScoreAdj(x.process))
 	}
