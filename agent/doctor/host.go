@@ -118,7 +118,7 @@ func (x *examination) checkProcess() {
 		return
 	}
 	// Stores have up to some 12 files a MiB of memory, those of partitions that give way to others included; and the rest.
-	need := int64(x.Config.Limits.MaxConnections) + x.Config.MemoryLimit>>16 + 200
+	need := int64(x.Config.Limits.MaxConnections) + int64(x.Config.MemoryLimit>>16) + 200
 	switch have := x.Host.MaxFiles(x.process); {
 	case have == 0:
 		x.note("limits", Unknown, "run it as root or as the agent's user", "the limits of process %s are not known", x.process)
