@@ -29,7 +29,7 @@ const (
 	smallAsleep = 8 << 10
 	// sleepShare is the part of the storage's memory that all tails that sleep may have
 	// together; half of it is left to small ones.
-	sleepShare = 8
+	sleepShare = 4
 	// sleepSpace: no tail sleeps where less than this times Options.MinFree is free on
 	// the disk, since each keeps half a megabyte that is reserved for it.
 	sleepSpace = 4 * shortSpace
