@@ -203,3 +203,106 @@ func TestYieldAndFileGone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A partition that sleeps when it is closed is not woken: what only its journal had is
+// in its log, what was reserved is given back, and everything is there afterwards.
+func TestYieldThenClose(t *testing.T) {
+	t.Parallel()
+	for _, journal := range []bool{true, false} {
+		dir := filepath.Join(t.TempDir(), "store")
+		s, err := New(Options{Dir: dir, Boot: "boot"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := ps.(*partition)
+		total := 3
+		if journal {
+			total = withJournal(t, p, 5)
+		} else {
+			produceSmall(t, p, 0, total)
+		}
+		if err := p.Yield(); err != nil {
+			t.Fatal(err)
+		}
+		segment, before := p.tail.dir, p.Usage().DiskBytes
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if held := s.asleep.Load() + s.writing.Load(); held != 0 {
+			t.Errorf("%d bytes of memory are counted", held)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		noJournals(t, dir)
+		if open := openUnder(t, dir); len(open) != 0 {
+			t.Errorf("these files are open: %q", open)
+		}
+		if now := diskBytes(segment); now > before/2 {
+			t.Errorf("it occupies %d bytes, and %d before", now, before)
+		}
+		got, reports := payloads(t, dir)
+		wantItems(t, fmt.Sprintf("closed, with a journal: %v", journal), got, total)
+		if len(reports) > 0 {
+			t.Error(reports)
+		}
+	}
+}
+
+// Of many partitions that take turns some sleep, and leave memory to those that are
+// busy; the others are closed and opened again, which does not make a segment each time.
+func TestYieldOfMany(t *testing.T) {
+	t.Parallel()
+	s, err := New(Options{Dir: filepath.Join(t.TempDir(), "store"), Boot: "boot", MemoryBudget: 2 << 20, MaxOpen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*partition
+	for i := range 140 {
+		ps, err := s.OpenPartition(queue.PartitionKey{Queue: fmt.Sprint("q", i), Tag: queue.Tag{byte(i)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, ps.(*partition))
+	}
+	const turns = 6
+	for turn := range turns {
+		for _, p := range all {
+			produceSmall(t, p, turn, 1)
+			if err := p.Yield(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	asleep, most := 0, 0
+	for _, p := range all {
+		if p.tail != nil {
+			asleep++
+		}
+		most = max(most, len(p.segments))
+	}
+	if asleep < 100 || asleep == len(all) || most > 2 {
+		t.Errorf("%d of %d sleep, and there are up to %d segments after %d turns", asleep, len(all), most, turns)
+	}
+	if !s.hasRoom(journalMemory) {
+		t.Errorf("no memory is left to those that are busy: %d of %d bytes", s.writing.Load(), s.options.MemoryBudget)
+	}
+	for _, p := range all {
+		if items, _, err := p.Read(0, 100, 1<<20); err != nil || len(items) != turns {
+			t.Errorf("%s has %d items, want %d: %v", p.key.Queue, len(items), turns, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := s.asleep.Load() + s.writing.Load(); n != 0 {
+		t.Errorf("%d bytes of memory are counted", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
