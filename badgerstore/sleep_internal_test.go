@@ -34,7 +34,11 @@ func TestYield(t *testing.T) {
 	t.Parallel()
 	s, p := openForTest(t, Options{})
 	total := withJournal(t, p, 5)
-	for round := range 100 {
+	rounds := 100
+	if testing.Short() {
+		rounds = 30
+	}
+	for round := range rounds {
 		before, memory := p.Usage(), s.writing.Load()
 		w := p.tail.writer
 		if err := p.Yield(); err != nil {
