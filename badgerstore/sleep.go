@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A tail sleeps while others need its memory and it is likely to be used again soon:
@@ -167,7 +169,7 @@ func (t *tail) wake() error {
 		t.memFile = mem
 		return unavailable(err, "cannot open the segment %s again", t.dir)
 	}
-	if t.asleep.mapped {
+	if t.asleep.mapped && t.used != nil {
 		t.mapAgain()
 	}
 	t.charge(t.asleep.charged - t.charged)
@@ -182,13 +184,23 @@ func (t *tail) shutAsleep() error {
 	if err := t.settleAsleep(); err != nil {
 		return t.leave(err)
 	}
-	err := errors.Join(t.memFile.Truncate(t.memEnd), t.memFile.Truncate(2*t.mem),
-		os.Truncate(filepath.Join(t.dir, valueLogName(t.valueNumber)), t.valueEnd))
+	punch(t.memFile, t.memEnd, 2*t.mem)
+	err := t.withValues(func(f *os.File) error {
+		punch(f, t.valueEnd, 2*t.valueFileSize())
+		return nil
+	})
 	t.letGo()
-	if err != nil {
-		return unavailable(err, "cannot cut the logs of %s", t.dir)
+	return err
+}
+
+// punch gives back the blocks of whole pages between two places of a file, which stays
+// as long as it is, so that it is not taken for one that was cut off. Where the file
+// system cannot, they stay until the segment is read.
+func punch(f *os.File, from, to int64) {
+	from = (from + pageSize - 1) / pageSize * pageSize
+	if from < to {
+		_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
 	}
-	return nil
 }
 
 // settleAsleep is settle for a tail that sleeps.
@@ -215,9 +227,7 @@ func (t *tail) openAgain() (err error) {
 	if t.valueFile, err = t.openValues(); err != nil {
 		return err
 	}
-	if t.used, err = os.OpenFile(filepath.Join(t.dir, usedName), os.O_RDWR, 0); err != nil {
-		return err
-	}
+	t.used, _ = os.OpenFile(filepath.Join(t.dir, usedName), os.O_RDWR, 0) // It can do without, see noteSynced.
 	if t.journal != nil {
 		return t.journal.open(filepath.Join(t.dir, journalName))
 	}
