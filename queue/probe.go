@@ -12,15 +12,45 @@ import (
 // however often that has failed: Overview tells of it.
 //
 // It waits for commits under way, for as long as ctx; the error then names a
-// partition that hangs. It may be called from any goroutine; one probe is under way at
-// a time.
+// partition that hangs. It may be called from any goroutine: whoever comes while a
+// probe is under way gets the outcome of that, so that nobody waits for more than one.
 func (s *Service) Probe(ctx context.Context) error {
-	select {
-	case s.probing <- struct{}{}:
-		defer func() { <-s.probing }()
-	case <-ctx.Done():
-		return fmt.Errorf("another probe has not ended: %w", context.Cause(ctx))
+	for {
+		s.probe.Lock()
+		other := s.probing
+		if other == nil {
+			mine := &probing{done: make(chan struct{})}
+			s.probing = mine
+			s.probe.Unlock()
+			mine.err = s.probeLoops(ctx)
+			mine.cut = ctx.Err() != nil
+			s.probe.Lock()
+			s.probing = nil
+			s.probe.Unlock()
+			close(mine.done)
+			return mine.err
+		}
+		s.probe.Unlock()
+		select {
+		case <-other.done:
+			if !other.cut {
+				return other.err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("the loops were asked before and have not answered: %w", context.Cause(ctx))
+		}
 	}
+}
+
+// probing is a probe that is under way.
+type probing struct {
+	done chan struct{} // closed when the others are set
+	err  error
+	cut  bool // whoever began it would not wait longer
+}
+
+// probeLoops is Probe, for one caller at a time.
+func (s *Service) probeLoops(ctx context.Context) error {
 	s.mu.RLock()
 	var parts []*partition
 	for _, q := range s.queues {
@@ -41,7 +71,8 @@ func (s *Service) Probe(ctx context.Context) error {
 			delete(waiting, p)
 		case <-ctx.Done():
 			for p := range waiting {
-				return fmt.Errorf("partition %s and %d more have not come to the end of a commit: %w", p.key, len(waiting)-1, context.Cause(ctx))
+				return &Error{Kind: ErrUnavailable, Op: "probe", Queue: p.key.Queue, Partition: p.key.Partition, Err: context.Cause(ctx),
+					Msg: fmt.Sprintf("partition %s and %d more have not come to the end of a commit", p.key, len(waiting)-1)}
 			}
 		}
 	}

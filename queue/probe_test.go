@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +149,40 @@ func TestProbeOfAQueueThatGoes(t *testing.T) {
 		}
 		if err := probe(w.t, w.svc); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// However many ask while a commit takes long, they wait for that one commit and no more,
+// and one who gives up does not spoil it for the others.
+func TestProbesAtATime(t *testing.T) {
+	inStuckWorld(t, func(t *testing.T, s *stuckStorage, svc *queue.Service, q *queue.Queue) {
+		close(s.open)
+		synctest.Wait()
+		go produceOne(t, q)
+		synctest.Wait()
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() {
+			var e *queue.Error
+			if err := svc.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || e.Queue != "q" {
+				t.Errorf("a commit that takes longer than the probe: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 20 {
+			all.Go(func() {
+				if err := probe(t, svc); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.AfterFunc(3*time.Second, func() { close(s.commit) })
+		all.Wait()
+		if took := time.Since(begin); took != 3*time.Second {
+			t.Errorf("they took %s, the commit 3 s", took)
 		}
 	})
 }

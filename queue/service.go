@@ -70,8 +70,9 @@ type Service struct {
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together
 	gate    gate
-	probing chan struct{} // holds a token while Probe is at work
-	backups sync.Mutex    // held while a back-up is under way
+	probe   sync.Mutex // guards probing
+	probing *probing   // nil if no probe is under way
+	backups sync.Mutex // held while a back-up is under way
 	outbox  *OutboxOptions
 	changed chan struct{} // see Changed
 
@@ -99,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), clock: cfg.Clock,
-		opening: make(chan struct{}, maxOpening), changed: make(chan struct{}, 1), probing: make(chan struct{}, 1),
+		opening: make(chan struct{}, maxOpening), changed: make(chan struct{}, 1),
 		queues: make(map[string]*Queue), byTag: make(map[int64]*partition),
 	}
 	if s.clock == nil {

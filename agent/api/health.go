@@ -148,7 +148,11 @@ func (h *Handler) failures(ctx context.Context, most int) []Problem {
 		err = h.service.Probe(ctx)
 	}
 	if err != nil && !errors.Is(err, errEnough) {
-		found = append(found, failing(agentWide, "queues", err))
+		name := agentWide
+		if e := new(queue.Error); errors.As(err, &e) {
+			name = e.Queue // Not everybody may know of it.
+		}
+		found = append(found, failing(name, "queues", err))
 	}
 	return found
 }
