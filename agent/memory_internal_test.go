@@ -21,7 +21,13 @@ func TestMemorySharesAddUp(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	if m := sharesOf(32 << 20); m.maxConnections < 500 || m.open < 16 {
-		t.Errorf("at 32 MiB there are %d connections and %d open partitions", m.maxConnections, m.open)
+	if m := sharesOf(32 << 20); m.maxConnections < 500 {
+		t.Errorf("at 32 MiB there are %d connections", m.maxConnections)
+	}
+	// As querator.toml says.
+	for mib, open := range map[int64]int{32: 22, 64: 45} {
+		if m := sharesOf(mib << 20); m.open != open || m.openOf(0) != open || m.openOf(3) != 3 || m.openOf(1000) != open {
+			t.Errorf("at %d MiB %d partitions are open, %d are said", mib, m.open, open)
+		}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // What segments take of memory and of descriptors is given back when they are closed,
@@ -15,15 +13,7 @@ import (
 // as they are after a failure.
 func TestSegmentsGiveEverythingBack(t *testing.T) {
 	for _, fails := range []bool{false, true} {
-		s, err := New(Options{Dir: t.TempDir(), Boot: "b", MemoryBudget: 64 << 20, SegmentBytes: leastSegment})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := ps.(*partition)
+		s, p := openStore(t, Options{Dir: t.TempDir(), Boot: "b", MemoryBudget: 64 << 20, SegmentBytes: leastSegment})
 		for i := range 3000 {
 			produceSmall(t, p, i, 1)
 			if i%100 == 99 {

@@ -99,19 +99,11 @@ func snapshot(t *testing.T, s *Storage, p *partition, cut bool) string {
 // was reported.
 func payloads(t *testing.T, dir string) (got []string, reports []string) {
 	t.Helper()
-	s, err := New(Options{Dir: dir, Boot: "boot", Events: Events{
+	s, p := openStore(t, Options{Dir: dir, Boot: "boot", Events: Events{
 		SetAside: func(_, _, reason string) { reports = append(reports, "aside: "+reason) },
 		Dropped:  func(_ string, n int) { reports = append(reports, fmt.Sprintf("dropped: %d", n)) },
 		Failed:   func(_ string, err error) { reports = append(reports, "failed: "+err.Error()) },
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := ps.(*partition)
 	for _, d := range p.Damage() {
 		reports = append(reports, "damage: "+d.Error())
 	}
@@ -140,6 +132,23 @@ func payloads(t *testing.T, dir string) (got []string, reports []string) {
 	return got, reports
 }
 
+// survives asserts that there are n items after a kill, if kill is set, and after a power
+// cut, and nothing to report.
+func survives(t *testing.T, s *Storage, p *partition, what string, n int, kill bool) {
+	t.Helper()
+	cuts := []bool{true}
+	if kill {
+		cuts = append(cuts, false)
+	}
+	for _, cut := range cuts {
+		got, reports := payloads(t, snapshot(t, s, p, cut))
+		wantItems(t, fmt.Sprintf("%s, cut %v", what, cut), got, n)
+		if len(reports) > 0 {
+			t.Errorf("%s, cut %v: %v", what, cut, reports)
+		}
+	}
+}
+
 func wantItems(t *testing.T, what string, got []string, n int) {
 	t.Helper()
 	for i := range n {
@@ -159,13 +168,7 @@ func TestJournalRedo(t *testing.T) {
 	t.Parallel()
 	s, p := openForTest(t, Options{})
 	total := withJournal(t, p, 30)
-	for _, cut := range []bool{false, true} {
-		got, reports := payloads(t, snapshot(t, s, p, cut))
-		wantItems(t, fmt.Sprintf("cut %v", cut), got, total)
-		if len(reports) > 0 {
-			t.Errorf("cut %v: %v", cut, reports)
-		}
-	}
+	survives(t, s, p, "used", total, true)
 	// What need not be on flash is there when the process is killed; with the next that
 	// has to be, it is on flash.
 	for range 2 {
@@ -393,13 +396,7 @@ func TestJournalFull(t *testing.T) {
 	if err := full.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, cut := range []bool{false, true} {
-		got, reports := payloads(t, snapshot(t, s, p, cut))
-		wantItems(t, fmt.Sprintf("cut %v", cut), got, total)
-		if len(reports) > 0 {
-			t.Errorf("cut %v: %v", cut, reports)
-		}
-	}
+	survives(t, s, p, "used", total, true)
 	produceSmall(t, p, total, 30)
 	got, _ := payloads(t, snapshot(t, s, p, true))
 	wantItems(t, "room again", got, total+30)

@@ -15,21 +15,34 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
+// openStore opens a storage and a partition of it, which the caller closes.
+func openStore(t *testing.T, o Options) (*Storage, *partition) {
+	t.Helper()
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, openAgain(t, s)
+}
+
+// openAgain opens the partition of openStore.
+func openAgain(t *testing.T, s *Storage) *partition {
+	t.Helper()
+	ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ps.(*partition)
+}
+
+// openForTest opens a storage that is closed with the test.
 func openForTest(t *testing.T, o Options) (*Storage, *partition) {
 	t.Helper()
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
 	o.Dir, o.Boot = filepath.Join(o.Dir, "store"), "boot"
-	s, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := ps.(*partition)
+	s, p := openStore(t, o)
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Error(err)

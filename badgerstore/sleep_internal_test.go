@@ -55,13 +55,7 @@ func TestYield(t *testing.T) {
 			t.Fatalf("round %d: it was %+v, and is %+v", round, before, u)
 		}
 		if round%20 == 0 {
-			for _, cut := range []bool{false, true} {
-				got, reports := payloads(t, snapshot(t, s, p, cut))
-				wantItems(t, fmt.Sprintf("asleep, cut %v", cut), got, total)
-				if len(reports) > 0 {
-					t.Errorf("cut %v: %v", cut, reports)
-				}
-			}
+			survives(t, s, p, "asleep", total, true)
 		}
 		produceSmall(t, p, total, 1+round%5)
 		total += 1 + round%5
@@ -76,11 +70,7 @@ func TestYield(t *testing.T) {
 	if err != nil || len(items) != total {
 		t.Fatalf("%d of %d items are read while it sleeps: %v", len(items), total, err)
 	}
-	got, reports := payloads(t, snapshot(t, s, p, true))
-	wantItems(t, "awake, cut", got, total)
-	if len(reports) > 0 {
-		t.Error(reports)
-	}
+	survives(t, s, p, "read while asleep", total, false)
 }
 
 // What lies in the value log is read while the partition sleeps, and no file stays open
@@ -137,11 +127,7 @@ func TestYieldThenIdle(t *testing.T) {
 		}
 		produceSmall(t, p, total, 1)
 		total++
-		got, reports := payloads(t, snapshot(t, s, p, true))
-		wantItems(t, "after it was closed", got, total)
-		if len(reports) > 0 {
-			t.Error(reports)
-		}
+		survives(t, s, p, "after it was closed", total, false)
 	}
 }
 
@@ -167,16 +153,8 @@ func TestYieldWithoutMemory(t *testing.T) {
 // files stay as they are.
 func TestYieldAndFileGone(t *testing.T) {
 	t.Parallel()
-	s, err := New(Options{Dir: filepath.Join(t.TempDir(), "store"), Boot: "boot"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, p := openStore(t, Options{Dir: filepath.Join(t.TempDir(), "store"), Boot: "boot"})
 	defer s.Close()
-	ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := ps.(*partition)
 	produceSmall(t, p, 0, 3)
 	if err := p.Yield(); err != nil {
 		t.Fatal(err)
@@ -197,13 +175,11 @@ func TestYieldAndFileGone(t *testing.T) {
 	if err := os.Rename(name+".away", name); err != nil {
 		t.Fatal(err)
 	}
-	if ps, err = s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}}); err != nil {
-		t.Fatal(err)
-	}
-	if items, _, err := ps.Read(0, 10, 1<<20); err != nil || len(items) != 3 {
+	p = openAgain(t, s)
+	if items, _, err := p.Read(0, 10, 1<<20); err != nil || len(items) != 3 {
 		t.Errorf("%d items are there afterwards: %v", len(items), err)
 	}
-	if err := ps.Close(); err != nil {
+	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
 }
@@ -214,15 +190,7 @@ func TestYieldThenClose(t *testing.T) {
 	t.Parallel()
 	for _, journal := range []bool{true, false} {
 		dir := filepath.Join(t.TempDir(), "store")
-		s, err := New(Options{Dir: dir, Boot: "boot"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ps, err := s.OpenPartition(queue.PartitionKey{Queue: "q", Tag: queue.Tag{1}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := ps.(*partition)
+		s, p := openStore(t, Options{Dir: dir, Boot: "boot"})
 		total := 3
 		if journal {
 			total = withJournal(t, p, 5)
