@@ -185,11 +185,20 @@ func (q *Queue) look(ctx context.Context, p *partition, fn func()) error {
 // Produce adds the items and returns when they are on flash. Items whose
 // SourceID is stored in the partition already are skipped; that is no error.
 func (q *Queue) Produce(ctx context.Context, req *ProduceRequest) error {
+	p, r, err := q.produceRequest(req)
+	if err != nil {
+		return err
+	}
+	return q.submit(ctx, p, r, req.RequestTimeout)
+}
+
+// produceRequest returns what is to be asked of which partition.
+func (q *Queue) produceRequest(req *ProduceRequest) (*partition, *request, error) {
 	if err := req.validate(q.limits); err != nil {
 		if req.Released != nil {
 			req.Released()
 		}
-		return err
+		return nil, nil, err
 	}
 	r := newRequest(kindProduce)
 	r.items, r.count, r.released = req.Items, len(req.Items), req.Released
@@ -198,7 +207,7 @@ func (q *Queue) Produce(ctx context.Context, req *ProduceRequest) error {
 	}
 	p := q.producePartition(req.Items)
 	p.pending.Add(int64(r.count))
-	return q.submit(ctx, p, r, req.RequestTimeout)
+	return p, r, nil
 }
 
 // producePartition chooses the partition with the fewest items that are ready
@@ -239,22 +248,14 @@ func (p *partition) unleased() int64 { return p.ready.Load() + p.pending.Load() 
 
 // Lease waits for items until the request timeout, then returns ErrEmpty.
 func (q *Queue) Lease(ctx context.Context, req *LeaseRequest) (*LeaseResult, error) {
-	if err := req.validate(q.limits); err != nil {
-		return nil, err
-	}
-	if q.waiting.Add(1) > int64(q.limits.MaxWaiting) {
-		q.waiting.Add(-1)
-		return nil, errOverloaded()
-	}
-	defer q.waiting.Add(-1)
-	w, err := q.core.waiters.enter(req.ClientID, req)
+	w, err := q.enterLease(req)
 	if err != nil {
 		return nil, err
 	}
-	defer q.core.waiters.leave(req.ClientID)
-	q.inFlight.Add(1)
-	defer q.inFlight.Add(-1)
-	q.placeLease(w)
+	defer q.leaveLease(req.ClientID)
+	if p := q.offerLease(w); p != nil {
+		p.help()
+	}
 	select {
 	case <-w.done:
 		return q.leased(w)
@@ -270,25 +271,9 @@ func (q *Queue) Lease(ctx context.Context, req *LeaseRequest) (*LeaseResult, err
 	case <-ctx.Done():
 		q.core.waiters.cancel(w)
 		<-w.done
-		q.giveBack(ctx, w)
+		q.giveBack(w)
 	}
 	return q.leased(w)
-}
-
-// giveBack retries what a caller was leased who is not there any more to get
-// it; otherwise it would be offered again only when the lease lapses.
-func (q *Queue) giveBack(ctx context.Context, w *waiter) {
-	if w.err != nil {
-		return
-	}
-	r := &RetryRequest{Partition: w.partition, Items: make([]RetryItem, len(w.items))}
-	for i := range w.items {
-		r.Items[i].ID = w.items[i].ID.String()
-	}
-	q.deliver.release(w.bytes, w.outOfTurn) // First: the retry may take long.
-	w.items, w.err = nil, errNoItems()
-	// An error leaves the leases to lapse.
-	_ = q.Retry(context.WithoutCancel(ctx), r)
 }
 
 func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
@@ -298,64 +283,54 @@ func (q *Queue) leased(w *waiter) (*LeaseResult, error) {
 	return &LeaseResult{Partition: w.partition, Items: w.items, bytes: w.bytes, outOfTurn: w.outOfTurn, deliver: q.deliver}, nil
 }
 
-// placeLease hands a lease request to the partition with the most items that
-// nobody was promised, or lets it wait if there is none.
-func (q *Queue) placeLease(w *waiter) {
-	var best *partition
-	var most int64
-	for _, p := range q.core.parts {
-		if n := p.ready.Load() - p.promised.Load(); n > most && p.failed.Load() == nil {
-			best, most = p, n
-		}
-	}
-	if best != nil && !q.Paused() && q.core.queued.Load() < int64(q.limits.MaxRequests) {
-		r := newRequest(kindLease)
-		r.lease, r.counted = w, true
-		q.core.queued.Add(1)
-		best.promised.Add(int64(w.batch))
-		if best.put(r) {
-			return
-		}
-		q.core.queued.Add(-1)
-		best.taken(r)
-	}
-	q.core.waiters.wait(w)
-	q.core.pokeReady(nil)
-}
-
 // Complete marks leased items as done. They are gone on return.
 func (q *Queue) Complete(ctx context.Context, req *CompleteRequest) error {
-	if err := q.CheckPartition(req.Partition); err != nil {
-		return err
-	}
-	if err := req.validate(q.limits); err != nil {
-		return err
-	}
-	return q.byID(ctx, kindComplete, req.Partition, req.IDs, req.RequestTimeout, nil)
-}
-
-// byID submits a request about the items with these ids.
-func (q *Queue) byID(ctx context.Context, kind requestKind, part int, ids []string, timeout time.Duration, set func(*request)) error {
-	p := q.core.parts[part]
-	seqs, err := parseIDs(ids, p.key.Tag)
+	p, r, err := q.completeRequest(req)
 	if err != nil {
 		return err
 	}
+	return q.submit(ctx, p, r, req.RequestTimeout)
+}
+
+// completeRequest returns what is to be asked of which partition.
+func (q *Queue) completeRequest(req *CompleteRequest) (*partition, *request, error) {
+	if err := q.CheckPartition(req.Partition); err != nil {
+		return nil, nil, err
+	}
+	if err := req.validate(q.limits); err != nil {
+		return nil, nil, err
+	}
+	return q.byID(kindComplete, req.Partition, req.IDs)
+}
+
+// byID returns a request about the items with these ids.
+func (q *Queue) byID(kind requestKind, part int, ids []string) (*partition, *request, error) {
+	p := q.core.parts[part]
+	seqs, err := parseIDs(ids, p.key.Tag)
+	if err != nil {
+		return nil, nil, err
+	}
 	r := newRequest(kind)
 	r.seqs, r.texts = seqs, ids
-	if set != nil {
-		set(r)
-	}
-	return q.submit(ctx, p, r, timeout)
+	return p, r, nil
 }
 
 // Retry gives leased items back.
 func (q *Queue) Retry(ctx context.Context, req *RetryRequest) error {
-	if err := q.CheckPartition(req.Partition); err != nil {
+	p, r, err := q.retryRequest(req)
+	if err != nil {
 		return err
 	}
+	return q.submit(ctx, p, r, adminTimeout)
+}
+
+// retryRequest returns what is to be asked of which partition.
+func (q *Queue) retryRequest(req *RetryRequest) (*partition, *request, error) {
+	if err := q.CheckPartition(req.Partition); err != nil {
+		return nil, nil, err
+	}
 	if err := req.validate(q.limits); err != nil {
-		return err
+		return nil, nil, err
 	}
 	ids := make([]string, len(req.Items))
 	how := make([]retryHow, len(req.Items))
@@ -363,7 +338,12 @@ func (q *Queue) Retry(ctx context.Context, req *RetryRequest) error {
 		ids[i] = req.Items[i].ID
 		how[i] = retryHow{at: req.Items[i].RetryAt, dead: req.Items[i].Dead}
 	}
-	return q.byID(ctx, kindRetry, req.Partition, ids, adminTimeout, func(r *request) { r.retry = how })
+	p, r, err := q.byID(kindRetry, req.Partition, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.retry = how
+	return p, r, nil
 }
 
 // Extend moves lease deadlines and returns the new one, by the wall clock.
@@ -374,13 +354,13 @@ func (q *Queue) Extend(ctx context.Context, req *ExtendRequest) (time.Time, erro
 	if err := req.validate(q.limits); err != nil {
 		return time.Time{}, err
 	}
-	var sent *request
-	err := q.byID(ctx, kindExtend, req.Partition, req.IDs, adminTimeout, func(r *request) {
-		r.leaseTimeout, r.holder = req.LeaseTimeout, req.Holder
-		sent = r
-	})
+	p, r, err := q.byID(kindExtend, req.Partition, req.IDs)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return sent.deadline, nil
+	r.leaseTimeout, r.holder = req.LeaseTimeout, req.Holder
+	if err := q.submit(ctx, p, r, adminTimeout); err != nil {
+		return time.Time{}, err
+	}
+	return r.deadline, nil
 }

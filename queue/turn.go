@@ -5,27 +5,33 @@ import "errors"
 // errPanicked is why a partition failed in which a caller's turn ended early.
 var errPanicked = errors.New("serving a request panicked")
 
-// put hands a request to the partition and sees to it that it is served: by the
-// caller itself if nobody is at it, since that saves waking the loop and being
-// woken by it, which costs as much as a third of a sync on small machines. It
+// put hands a request to the partition and sees to it that it is served (help). It
 // returns false when the partition has been closed.
-//
-// Requests that come in the meantime are left to the loop, so that a caller
-// serves one group and no more.
 func (p *partition) put(r *request) bool {
 	if !p.inbox.add(r) {
 		return false
 	}
+	p.help()
+	return true
+}
+
+// help sees to it that what is in the inbox is served: by the caller itself if nobody is
+// at it, since that saves waking the loop and being woken by it, which costs as much as a
+// third of a sync on small machines.
+//
+// Requests that come in the meantime are left to the loop, so that a caller
+// serves one group and no more.
+func (p *partition) help() {
 	if p.limits.CommitDelay > 0 || !p.tryTurn() {
 		p.inbox.poke()
-		return true
+		return
 	}
 	if !p.isSeated() {
 		// Only the loop waits for a seat: the caller may be another loop, which others
 		// wait for.
 		p.turn <- struct{}{}
 		p.inbox.poke()
-		return true
+		return
 	}
 	served := false
 	defer func() {
@@ -39,7 +45,6 @@ func (p *partition) put(r *request) bool {
 	if !p.inbox.isEmpty() || addSat(p.now().Mono, int64(p.untilNext())) < p.awake {
 		p.inbox.poke()
 	}
-	return true
 }
 
 // tryTurn takes the turn if nobody has it.

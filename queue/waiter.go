@@ -28,7 +28,12 @@ type waiter struct {
 	allowance int64 // bytes that it may get, set with the first item
 	outOfTurn bool  // see delivery
 	err       error
-	done      chan struct{}
+	done      chan struct{} // nil if answered is set
+
+	// answered, if set, is called in place of closing done, with waitList.mu held; it
+	// must not block, nor call anything of this package. client is the client id then.
+	answered func()
+	client   string
 }
 
 // isEarly reports whether a waiter may be answered before the sync of the commit
@@ -167,6 +172,10 @@ func (w *waitList) end(v *waiter, err error) {
 	if !v.ended {
 		v.ended = true
 		v.err = err
+		if v.answered != nil {
+			v.answered()
+			return
+		}
 		close(v.done)
 	}
 }
