@@ -161,7 +161,7 @@ func (a *Agent) open(ctx context.Context, ln *listen.Listener) (*listen.Listener
 	a.handler = api.New(api.Options{
 		Service: service, Version: a.version,
 		MaxProduceBody: int64(a.cfg.Limits.MaxProduceBody), Budget: budget,
-		BodyTimeout: a.cfg.Limits.ReadTimeout, Status: a.status, Collect: a.collect, Problems: a.problems, Guard: a.guard,
+		BodyTimeout: a.cfg.Limits.ReadTimeout, IdleTimeout: a.cfg.Limits.IdleTimeout, Status: a.status, Collect: a.collect, Problems: a.problems, Guard: a.guard,
 		Uplink:   a.uplinkAPI(),
 		LogError: func(path string, err error) { a.log.Error().Str("path", path).Err(err).Msg("request failed") },
 	})

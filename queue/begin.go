@@ -126,11 +126,23 @@ func (q *Queue) BeginLease(b *Batch, c *Call, req *LeaseRequest) error {
 	return nil
 }
 
-// EndLease ends a lease request and returns what Lease would have returned. It is
-// called once, after Answered was.
-func (c *Call) EndLease() (*LeaseResult, error) {
-	c.q.leaveLease(c.w.client)
-	return c.q.leased(c.w)
+// Leased returns what Lease would have returned, but that EndLease takes the place of
+// Release. It is called after Answered was.
+func (c *Call) Leased() (*LeaseResult, error) { return c.q.leased(c.w) }
+
+// EndLease ends a lease request, once, after Answered was called. Unless they were
+// delivered the items are ready again: otherwise they would be offered only when the
+// lease lapses.
+func (c *Call) EndLease(delivered bool) {
+	q, w := c.q, c.w
+	q.leaveLease(w.client)
+	switch {
+	case w.err != nil:
+	case delivered:
+		q.deliver.release(w.bytes, w.outOfTurn)
+	default:
+		q.giveBack(w)
+	}
 }
 
 // Abort ends the request for want of somebody who waits, or of time, which cause says.
@@ -151,13 +163,6 @@ func (c *Call) Abort(cause error) {
 		return
 	}
 	c.end(err)
-}
-
-// GiveBack takes the place of EndLease for somebody who is not there any more to get the
-// items: they are ready again.
-func (c *Call) GiveBack() {
-	c.q.leaveLease(c.w.client)
-	c.q.giveBack(c.w)
 }
 
 // giveBack retries what a caller was leased who is not there any more to get

@@ -241,6 +241,21 @@ func (g *Guard) EndLease(p *Peer) {
 	}
 }
 
+// Widen makes the connection of a peer count as n more, for what it takes of memory; Narrow ends it, before Leave.
+func (g *Guard) Widen(p *Peer, n int) error {
+	if p == nil {
+		return nil
+	}
+	return g.users.widen(p.user, n)
+}
+
+// Narrow ends Widen.
+func (g *Guard) Narrow(p *Peer, n int) {
+	if p != nil {
+		g.users.narrow(p.user, n)
+	}
+}
+
 // Reserve counts n bytes that the budget of all users has let in, of which so many were free before; small says that
 // they are of a small request. ReleaseBytes gives them back, unless they were refused.
 func (g *Guard) Reserve(p *Peer, n, free int64, small bool) error {

@@ -84,16 +84,38 @@ func (u *users) connect(uid uint32) (*User, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	one := u.user(uid)
+	if err := u.connectLocked(one, 1); err != nil {
+		u.tidy(one)
+		return nil, err
+	}
+	return one, nil
+}
+
+// widen makes a connection of a user count as n more.
+func (u *users) widen(one *User, n int) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.connectLocked(one, n)
+}
+
+// narrow ends widen.
+func (u *users) narrow(one *User, n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one.conns -= n
+	u.conns -= n
+}
+
+func (u *users) connectLocked(one *User, n int) error {
 	s := &u.shares
 	if free := s.Connections - u.conns; s.Connections > 0 &&
-		!mayTake(int64(one.conns), 1, int64(free), int64(s.UserConnections)) {
-		u.tidy(one)
-		return nil, busy("user %d has %d connections, and must leave some of %d to others; close some, then try again",
-			uid, one.conns, s.Connections)
+		!mayTake(int64(one.conns), int64(n), int64(free), int64(s.UserConnections)) {
+		return busy("user %d has %d connections, and must leave some of %d to others; close some, then try again",
+			one.uid, one.conns, s.Connections)
 	}
-	one.conns++
-	u.conns++
-	return one, nil
+	one.conns += n
+	u.conns += n
+	return nil
 }
 
 // user returns the entry of a user, made when there is none.

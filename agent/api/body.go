@@ -147,6 +147,9 @@ func (c *call) await(n int64) error {
 	if err := c.h.budget.fits(n); err != nil {
 		return err
 	}
+	if c.r == nil {
+		return c.reserve(n, n) // Others on the stream would wait, too.
+	}
 	taken, err := c.h.budget.line.wait(c.r.Context(), c.user(), min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
 	if !taken && err == nil {
 		return c.h.budget.busy()
@@ -208,6 +211,13 @@ func (c *call) release() {
 	n, small := c.reserved, c.small
 	c.reserved, c.small = 0, 0
 	c.h.giveBack(c.peer, n, small)
+}
+
+// keep gives back what the call has reserved, but for n bytes of a small request.
+func (c *call) keep(n int64) {
+	rest, small := c.reserved-n, c.small-n
+	c.reserved, c.small = n, n
+	c.h.giveBack(c.peer, rest, small)
 }
 
 // giveBack gives n bytes of the budget back, of which so many were of a small

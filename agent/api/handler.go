@@ -23,6 +23,9 @@ const (
 // local socket.
 const DefaultBodyTimeout = 30 * time.Second
 
+// DefaultIdleTimeout is the default of Options.IdleTimeout.
+const DefaultIdleTimeout = 5 * time.Minute
+
 // Options are what a Handler is made of. The zero value of a field means its
 // default.
 type Options struct {
@@ -45,6 +48,9 @@ type Options struct {
 	// BodyTimeout is how long a client may take to send a body, and how long to
 	// take each part of a reply. Then its connection is closed.
 	BodyTimeout time.Duration
+
+	// IdleTimeout is how long a stream stays open on which there are no calls.
+	IdleTimeout time.Duration
 
 	// Guard says who may do what, and how much. Default one that lets everybody do
 	// everything. It knows callers by the Peer method of the http.ResponseWriter,
@@ -87,7 +93,7 @@ type Handler struct {
 	// largeLists holds a token while a list has large items in memory.
 	largeLists chan struct{}
 
-	bodyTimeout time.Duration
+	bodyTimeout, idleTimeout time.Duration
 
 	routes   map[string]*route // read only after New
 	pages    map[string]page
@@ -106,6 +112,9 @@ func New(o Options) *Handler {
 	def(&o.MaxInFlight, DefaultMaxInFlight)
 	if o.BodyTimeout <= 0 {
 		o.BodyTimeout = DefaultBodyTimeout
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = DefaultIdleTimeout
 	}
 	if o.Version == "" {
 		o.Version = "dev-build"
@@ -138,7 +147,7 @@ func New(o Options) *Handler {
 		budget:   o.Budget, largeLists: make(chan struct{}, 1),
 		guard: o.Guard,
 
-		bodyTimeout: o.BodyTimeout,
+		bodyTimeout: o.BodyTimeout, idleTimeout: o.IdleTimeout,
 	}
 	h.routes, h.pages = routes(&o), pages()
 	h.requests = metrics.NewRequests(countedPaths(h.routes))
@@ -161,6 +170,7 @@ type call struct {
 	loan     *loan // of bytes that the engine holds too; nil for none
 	bodyRead bool  // the whole of the body has been read
 	code     int   // of the reply; 0 before it
+	observed bool  // it is in the metrics
 }
 
 // ServeHTTP answers one request.
@@ -172,8 +182,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() {
 		c.release()
-		now := time.Now()
-		h.requests.Observe(r.URL.Path, c.code, now.Sub(begin), now)
+		if now := time.Now(); !c.observed {
+			h.requests.Observe(r.URL.Path, c.code, now.Sub(begin), now)
+		}
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	c.boundBody()

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/access"
+	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/metrics"
 )
 
 // countedPaths returns the paths whose requests are counted by path: those of
 // the calls that there is something to do for.
 func countedPaths(routes map[string]*route) []string {
-	paths := []string{pathHealth, pathMetricsURL, pathOpenAPI}
+	paths := []string{pathHealth, pathMetricsURL, pathOpenAPI, frame.Path}
 	for path, rt := range routes {
 		if rt.request != nil {
 			paths = append(paths, path)

@@ -12,71 +12,56 @@ import (
 // else of the request.
 
 func queueProduce(c *call, f format, body []byte) error {
-	count, most := countItems(f, body), c.h.service.Limits().MaxProduceBatch
-	if err := c.awaitItems(int64(min(count, most)), int64(len(body))); err != nil {
-		return err
-	}
-	req, err := decodeProduce(f, body, count, most)
+	q, req, err := c.produceRequest(f, body)
 	if err != nil {
 		return err
 	}
-	if err := c.may(req.queue); err != nil {
-		return err
-	}
-	q, err := c.h.service.Queue(req.queue)
-	if err != nil {
-		return err
-	}
-	timeout, err := parseRequestTimeout(req.timeout)
-	if err != nil {
-		return err
-	}
-	err = q.Produce(c.r.Context(), &queue.ProduceRequest{
-		RequestTimeout: timeout, Items: req.items, More: req.more, Released: c.lend(),
-	})
-	if err != nil {
+	if err := q.Produce(c.r.Context(), req); err != nil {
 		return err
 	}
 	return c.ok()
 }
 
+// produceRequest parses a request. Its items hold what the call has reserved until then.
+func (c *call) produceRequest(f format, body []byte) (*queue.Queue, *queue.ProduceRequest, error) {
+	count, most := countItems(f, body), c.h.service.Limits().MaxProduceBatch
+	if err := c.awaitItems(int64(min(count, most)), int64(len(body))); err != nil {
+		return nil, nil, err
+	}
+	req, err := decodeProduce(f, body, count, most)
+	if err != nil {
+		return nil, nil, err
+	}
+	q, err := c.find(req.queue)
+	if err != nil {
+		return nil, nil, err
+	}
+	timeout, err := parseRequestTimeout(req.timeout)
+	if err != nil {
+		return nil, nil, err
+	}
+	return q, &queue.ProduceRequest{
+		RequestTimeout: timeout, Items: req.items, More: req.more, Released: c.lend(),
+	}, nil
+}
+
+// find returns a queue, if the caller may do to it what the call does.
+func (c *call) find(name string) (*queue.Queue, error) {
+	if err := c.may(name); err != nil {
+		return nil, err
+	}
+	return c.h.service.Queue(name)
+}
+
 func queueLease(c *call, f format, body []byte) error {
-	var req pb.QueueLeaseRequest
-	if err := decode(f, body, &req); err != nil {
-		return err
-	}
-	c.release() // The wait may be long, and the body is done with.
-	if err := c.may(req.QueueName); err != nil {
-		return err
-	}
-	if err := c.h.guard.StartLease(c.peer); err != nil {
+	l, err := c.leaseRequest(f, body)
+	if err != nil {
 		return err
 	}
 	defer c.h.guard.EndLease(c.peer)
-	q, err := c.h.service.Queue(req.QueueName)
-	if err != nil {
-		return err
-	}
-	timeout, err := parseRequestTimeout(req.RequestTimeout)
-	if err != nil {
-		return err
-	}
-	lease, err := parseLeaseTimeout(req.LeaseTimeout)
-	if err != nil {
-		return err
-	}
-	holder, err := c.leaseHolder(q, req.ReleaseOnExit)
-	if err != nil {
-		return err
-	}
-	res, err := q.Lease(c.r.Context(), &queue.LeaseRequest{
-		ClientID:       req.ClientId,
-		BatchSize:      int(req.BatchSize),
-		RequestTimeout: timeout,
-		LeaseTimeout:   lease,
-		Holder:         holder.name(),
-	})
-	holder.check(c.h.service)
+	c.release() // The wait may be long, and the body is done with.
+	res, err := l.q.Lease(c.r.Context(), &l.req)
+	l.holder.check(c.h.service)
 	if err != nil {
 		return err
 	}
@@ -85,44 +70,99 @@ func queueLease(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
-	reply := encodeLease(out, req.QueueName, res)
+	reply := encodeLease(out, l.queue, res)
 	c.h.budget.spend(int64(reply.size())) // Somebody has read them.
 	res.Items = nil                       // They may hold more than themselves, and the client may take its time.
 	c.writeGathered(reply)
 	return nil
 }
 
-func queueComplete(c *call, f format, body []byte) error {
-	if err := c.awaitIDs(f, body); err != nil {
-		return err
+// leaseCall is a parsed queue.lease.
+type leaseCall struct {
+	queue  string
+	q      *queue.Queue
+	req    queue.LeaseRequest
+	holder holder
+}
+
+// leaseRequest parses a request. Unless there is an error, access.Guard.EndLease has to
+// follow.
+func (c *call) leaseRequest(f format, body []byte) (*leaseCall, error) {
+	var req pb.QueueLeaseRequest
+	if err := decode(f, body, &req); err != nil {
+		return nil, err
 	}
-	req, err := decodeComplete(f, body)
+	if err := c.may(req.QueueName); err != nil {
+		return nil, err
+	}
+	if err := c.h.guard.StartLease(c.peer); err != nil {
+		return nil, err
+	}
+	l, err := c.leaseOf(&req)
 	if err != nil {
-		return err
+		c.h.guard.EndLease(c.peer)
 	}
-	if err := c.may(req.queue); err != nil {
-		return err
-	}
-	q, err := c.h.service.Queue(req.queue)
+	return l, err
+}
+
+func (c *call) leaseOf(req *pb.QueueLeaseRequest) (*leaseCall, error) {
+	q, err := c.h.service.Queue(req.QueueName)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := q.CheckPartition(req.partition); err != nil {
-		return err
-	}
-	timeout, err := parseRequestTimeout(req.timeout)
+	timeout, err := parseRequestTimeout(req.RequestTimeout)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = q.Complete(c.r.Context(), &queue.CompleteRequest{
-		Partition:      req.partition,
+	lease, err := parseLeaseTimeout(req.LeaseTimeout)
+	if err != nil {
+		return nil, err
+	}
+	holder, err := c.leaseHolder(q, req.ReleaseOnExit)
+	if err != nil {
+		return nil, err
+	}
+	return &leaseCall{queue: req.QueueName, q: q, holder: holder, req: queue.LeaseRequest{
+		ClientID:       req.ClientId,
+		BatchSize:      int(req.BatchSize),
 		RequestTimeout: timeout,
-		IDs:            req.ids,
-	})
+		LeaseTimeout:   lease,
+		Holder:         holder.name(),
+	}}, nil
+}
+
+func queueComplete(c *call, f format, body []byte) error {
+	q, req, err := c.completeRequest(f, body)
 	if err != nil {
+		return err
+	}
+	if err := q.Complete(c.r.Context(), req); err != nil {
 		return err
 	}
 	return c.ok()
+}
+
+// completeRequest parses a request.
+func (c *call) completeRequest(f format, body []byte) (*queue.Queue, *queue.CompleteRequest, error) {
+	if err := c.awaitIDs(f, body); err != nil {
+		return nil, nil, err
+	}
+	req, err := decodeComplete(f, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	q, err := c.find(req.queue)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := q.CheckPartition(req.partition); err != nil {
+		return nil, nil, err
+	}
+	timeout, err := parseRequestTimeout(req.timeout)
+	if err != nil {
+		return nil, nil, err
+	}
+	return q, &queue.CompleteRequest{Partition: req.partition, RequestTimeout: timeout, IDs: req.ids}, nil
 }
 
 func queueRetry(c *call, req *pb.QueueRetryRequest) error {
@@ -130,14 +170,18 @@ func queueRetry(c *call, req *pb.QueueRetryRequest) error {
 	if err != nil {
 		return err
 	}
+	if err := q.Retry(c.r.Context(), retryOf(req)); err != nil {
+		return err
+	}
+	return c.ok()
+}
+
+func retryOf(req *pb.QueueRetryRequest) *queue.RetryRequest {
 	items := make([]queue.RetryItem, len(req.Items))
 	for i, it := range req.Items {
 		items[i] = queue.RetryItem{ID: it.Id, RetryAt: timeOf(it.RetryAt), Dead: it.Dead}
 	}
-	if err := q.Retry(c.r.Context(), &queue.RetryRequest{Partition: int(req.Partition), Items: items}); err != nil {
-		return err
-	}
-	return c.ok()
+	return &queue.RetryRequest{Partition: int(req.Partition), Items: items}
 }
 
 func queueExtend(c *call, req *pb.QueueExtendRequest) error {

@@ -18,6 +18,8 @@ import (
 const (
 	okJSON     = `{"code":200}`
 	okProtobuf = "\x08\xc8\x01"
+	// internalProtobuf has the code 500.
+	internalProtobuf = "\x08\xf4\x03"
 )
 
 // replyFormat returns the format that the client wants. When it wants none that
@@ -66,24 +68,37 @@ func (c *call) fail(err error) {
 		c.code = codeGone // Nobody reads the answer.
 		return
 	}
-	code, msg := answer(err)
-	if code == http.StatusInternalServerError {
-		c.h.logError(c.r.URL.Path, err)
-	}
 	f, wrong := c.replyFormat()
 	if wrong != nil {
-		code, msg = answer(wrong)
+		if code, _ := answer(err); code == http.StatusInternalServerError {
+			c.h.logError(c.r.URL.Path, err)
+		}
+		err = wrong
 	}
-	data, err := encode(f, &pb.Reply{
+	code, data := c.h.failure(f, c.r.URL.Path, err)
+	c.write(code, f, data)
+}
+
+// failure returns the code and the body of the answer that an error is. One that is not
+// the client's is logged here, and nowhere else.
+func (h *Handler) failure(f format, path string, err error) (code int, data []byte) {
+	code, msg := answer(err)
+	if code == http.StatusInternalServerError {
+		h.logError(path, err)
+	}
+	data, err = encode(f, &pb.Reply{
 		Code:     int32(code),
 		CodeText: codeText(code),
 		Message:  strings.ToValidUTF8(msg, "\uFFFD"),
 	})
-	if err != nil {
-		c.h.logError(c.r.URL.Path, err)
-		code, f, data = http.StatusInternalServerError, formatJSON, []byte(`{"code":500}`)
+	if err == nil {
+		return code, data
 	}
-	c.write(code, f, data)
+	h.logError(path, err)
+	if f == formatProtobuf {
+		return http.StatusInternalServerError, []byte(internalProtobuf)
+	}
+	return http.StatusInternalServerError, []byte(`{"code":500}`)
 }
 
 // write sends a whole reply. An error of the connection shows itself to

@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/kapetan-io/querator-edge/agent/access"
+	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
 
@@ -34,6 +35,8 @@ func pages() map[string]page {
 		pathHealth:     {access.Open, (*call).health},
 		pathMetricsURL: {access.Read, (*call).writeMetrics},
 		pathOpenAPI:    {access.Open, (*call).writeOpenAPI},
+		// Its calls are looked at one by one.
+		frame.Path: {access.Open, (*call).stream},
 	}
 }
 

@@ -47,16 +47,16 @@ func (c *Client) Backup(ctx context.Context, o BackupOptions) (io.ReadCloser, er
 		return nil, &Error{Code: resp.StatusCode, kind: ErrInternal,
 			Message: fmt.Sprintf("agent.backup: the answer is of content type '%s', not a back-up", media)}
 	}
-	return &stream{ReadCloser: resp.Body, place: c.place}, nil
+	return &backupStream{ReadCloser: resp.Body, place: c.place}, nil
 }
 
-// stream is an answer of any length. One that breaks off says so.
-type stream struct {
+// backupStream is an answer of any length. One that breaks off says so.
+type backupStream struct {
 	io.ReadCloser
 	place string
 }
 
-func (s *stream) Read(p []byte) (int, error) {
+func (s *backupStream) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, err

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/paths"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
@@ -131,7 +132,11 @@ func (c *Client) call(ctx context.Context, path string, req, out proto.Message) 
 	if err != nil {
 		return &Error{kind: ErrInvalid, cause: err, Message: fmt.Sprintf("%s: %v", path, err)}
 	}
-	reply, err := c.post(ctx, path, body)
+	var kind frame.Call
+	if path == "/v1/queue.retry" {
+		kind = frame.Retry
+	}
+	reply, err := c.post(ctx, path, kind, body)
 	if err != nil || out == nil {
 		return err
 	}
@@ -141,8 +146,9 @@ func (c *Client) call(ctx context.Context, path string, req, out proto.Message) 
 	return nil
 }
 
-// post sends an encoded request and returns the encoded reply, or an error if the agent answered with one.
-func (c *Client) post(ctx context.Context, path string, body []byte) ([]byte, error) {
+// post sends an encoded request and returns the encoded reply, or an error if the agent answered with one. kind is
+// what the call is called on a stream, 0 if it does not go there.
+func (c *Client) post(ctx context.Context, path string, kind frame.Call, body []byte) ([]byte, error) {
 	if err := c.setUp(); err != nil {
 		return nil, err
 	}
@@ -160,7 +166,7 @@ func (c *Client) post(ctx context.Context, path string, body []byte) ([]byte, er
 	if err := ctx.Err(); err != nil {
 		return nil, c.transportError(ctx, err)
 	}
-	a, err := c.local.exchange(ctx, path, body)
+	a, err := c.local.exchange(ctx, path, kind, body)
 	switch {
 	case err != nil:
 		return nil, c.transportError(ctx, err)

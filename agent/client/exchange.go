@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/head"
 )
 
@@ -24,9 +26,29 @@ type answer struct {
 // syncs are done by then.
 const pollWait = 5 * time.Millisecond
 
-// exchange sends a call and reads the whole answer, without the requests and
-// replies of net/http between where the answer is as the agent writes it.
-func (t *localTransport) exchange(ctx context.Context, path string, body []byte) (*answer, error) {
+// maxStreamed is the size of the largest request that is made on a stream: larger ones
+// would keep others from being read, and gain little.
+const maxStreamed = 8 << 10
+
+// exchange sends a call and reads the whole answer. The call that is the kind's, if it
+// is not 0, goes on a stream when others are under way.
+func (t *localTransport) exchange(ctx context.Context, path string, kind frame.Call, body []byte) (*answer, error) {
+	others := t.under.Add(1) > 1
+	defer t.under.Add(-1)
+	if kind != 0 && len(body) <= maxStreamed && t.streams.wanted(others) {
+		if s := t.streams.get(ctx, t.dial); s != nil {
+			if a, err := s.call(ctx, kind, body); !errors.Is(err, errNotSent) {
+				return a, err
+			}
+		}
+	}
+	return t.exchangeAlone(ctx, path, body)
+}
+
+// exchangeAlone sends a call on a connection of its own and reads the whole answer,
+// without the requests and replies of net/http between where the answer is as the agent
+// writes it.
+func (t *localTransport) exchangeAlone(ctx context.Context, path string, body []byte) (*answer, error) {
 	c, err := t.get(ctx)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/poll"
@@ -20,7 +21,9 @@ import (
 type localTransport struct {
 	dial func(ctx context.Context) (net.Conn, error)
 
-	polls poll.Group
+	polls   poll.Group
+	under   atomic.Int32 // exchanges that are under way
+	streams streams
 
 	mu   sync.Mutex
 	idle []*localConn // the one used last is at the end; at most idleConns
@@ -158,6 +161,7 @@ func (t *localTransport) put(c *localConn) {
 
 // CloseIdleConnections closes the connections that are not in use.
 func (t *localTransport) CloseIdleConnections() {
+	t.streams.close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.idle {

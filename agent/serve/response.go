@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ type response struct {
 	left   int64
 	err    error // of the connection
 	cancel func()
+	lent   bool // the handler has the connection, and the reply is its own
 }
 
 // maxJoined is the greatest part of a reply that is copied behind the head, to
@@ -34,9 +36,29 @@ func (w *response) Header() http.Header { return w.header }
 // Peer returns what Server.Greet returned for the connection; nil without it.
 func (w *response) Peer() any { return w.c.peer }
 
+// Hijack lends the connection to the handler until that returns; then it is closed. The
+// reader has what was read already. It is http.Hijacker but for that.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.begun || w.lent {
+		return nil, nil, http.ErrHijacked
+	}
+	w.lent = true
+	c := w.c
+	c.watch.end() // Nobody else reads from it.
+	if c.waits != nil {
+		c.waits.SetBusy(&c.s.polls, false)
+	}
+	_ = c.deadline.setRead(time.Time{})  // Whoever has it sets its own.
+	_ = c.deadline.setWrite(time.Time{}) // As above.
+	return c.nc, bufio.NewReadWriter(c.r, bufio.NewWriter(c.nc)), nil
+}
+
+// Leaving is closed when the server drains: clients are to end what they have under way.
+func (w *response) Leaving() <-chan struct{} { return w.c.s.leaving() }
+
 // WriteHeader begins the reply. Only the first call counts.
 func (w *response) WriteHeader(code int) {
-	if w.begun {
+	if w.begun || w.lent {
 		return
 	}
 	w.begun = true
@@ -73,6 +95,8 @@ func (w *response) WriteHeader(code int) {
 func (w *response) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	switch {
+	case w.lent:
+		return 0, http.ErrHijacked
 	case w.err != nil:
 		return 0, w.err
 	case len(p) == 0 || w.req.Method == http.MethodHead:
@@ -125,6 +149,9 @@ func (w *response) fail(err error) {
 // finish writes the end of the reply. It returns false when the connection
 // cannot be used again.
 func (w *response) finish() bool {
+	if w.lent {
+		return false
+	}
 	if !w.begun && w.header.Get("Content-Length") == "" {
 		w.header.Set("Content-Length", "0")
 	}

@@ -42,7 +42,8 @@ type Server struct {
 	draining atomic.Bool
 
 	mu        sync.Mutex
-	closing   bool // no request is taken any more
+	closing   bool          // no request is taken any more
+	left      chan struct{} // closed with draining; nil until somebody asks
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{} // bounded by the listener
 	accepts   sync.WaitGroup     // calls of Serve
@@ -193,7 +194,9 @@ func (s *Server) stop(cut func(c *conn) bool) error {
 // stopAccepting closes the listeners and the connections that cut says yes to.
 // The caller holds the lock.
 func (s *Server) stopAccepting(cut func(c *conn) bool) error {
-	s.draining.Store(true)
+	if !s.draining.Swap(true) && s.left != nil {
+		close(s.left)
+	}
 	var errs []error
 	for l := range s.listeners {
 		errs = append(errs, l.Close())
@@ -205,6 +208,19 @@ func (s *Server) stopAccepting(cut func(c *conn) bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// leaving returns a channel that is closed when the server drains.
+func (s *Server) leaving() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == nil {
+		s.left = make(chan struct{})
+		if s.draining.Load() {
+			close(s.left)
+		}
+	}
+	return s.left
 }
 
 func (s *Server) logf(format string, args ...any) {

@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/frame"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// errTimeout is why a call ends for want of time.
+var errTimeout = context.DeadlineExceeded
+
+// brokenRule is why a client is told that its stream ends.
+type brokenRule string
+
+func (e brokenRule) Error() string { return string(e) }
+
+// read is the reader's work, from the moment that it gets r.
+func (s *stream) read(self int) {
+	defer s.poke()
+	defer func() {
+		if v := recover(); v != nil {
+			s.h.logError(frame.Path, fmt.Errorf("BUG: panic in a stream: %v\n%s", v, debug.Stack()))
+			s.mu.Lock()
+			s.broken = true
+			s.mu.Unlock()
+		}
+	}()
+	var b queue.Batch
+	for more := true; more; {
+		err := s.readCalls(&b)
+		if err != nil {
+			s.endReading(err)
+		}
+		more = s.serve(&b, self) && err == nil
+		s.flush()
+	}
+}
+
+// readCalls waits for frames and begins what they ask for. An error is why there will be
+// no more.
+func (s *stream) readCalls(b *queue.Batch) error {
+	for n := 0; n == 0 || n < maxTurn && s.hasMore(); n++ {
+		sc, body, err := s.readCall()
+		if err != nil {
+			return err
+		}
+		if err := s.begin(b, sc, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasMore reports whether another frame is there, or the rest of one that has begun to come
+// is on its way.
+func (s *stream) hasMore() bool {
+	if s.hasFrame() {
+		return true
+	}
+	quiet, ok := s.nc.(interface{ Quiet() bool })
+	return ok && s.r.Buffered() > 0 && !quiet.Quiet()
+}
+
+// hasFrame reports whether a whole frame has been read, or what cannot be one.
+func (s *stream) hasFrame() bool {
+	n := s.r.Buffered()
+	if n < frame.RequestHead {
+		return false
+	}
+	head, err := s.r.Peek(frame.RequestHead)
+	if err != nil {
+		return false
+	}
+	req, err := frame.ParseRequest(head)
+	return err != nil || req.Body > frame.MaxBody || n >= frame.RequestHead+int(req.Body)
+}
+
+// readCall reads a frame. When there is no room for its body, the error of the call says
+// so.
+func (s *stream) readCall() (sc *streamCall, body []byte, err error) {
+	if _, err := s.r.Peek(1); err != nil {
+		return nil, nil, err
+	}
+	if !s.hasFrame() {
+		// The rest of it comes now, or never.
+		if err := s.nc.SetReadDeadline(time.Now().Add(s.h.bodyTimeout)); err != nil {
+			return nil, nil, err
+		}
+		defer func() { _ = s.nc.SetReadDeadline(time.Time{}) }() // Reading tells what is wrong with it.
+	}
+	var head [frame.RequestHead]byte
+	if _, err := io.ReadFull(s.r, head[:]); err != nil {
+		return nil, nil, err
+	}
+	req, err := frame.ParseRequest(head[:])
+	switch {
+	case err != nil:
+		return nil, nil, brokenRule("a frame is shorter than its head")
+	case req.Call == frame.Cancel && req.Body > 0:
+		return nil, nil, brokenRule("a frame that cancels a call has a body")
+	case req.Body > frame.MaxBody:
+		return nil, nil, brokenRule(fmt.Sprintf("a frame has a body of %d bytes, and at most %d may be; larger requests go over HTTP",
+			req.Body, frame.MaxBody))
+	}
+	sc = s.newCall(req)
+	if sc.err != nil {
+		_, err = s.r.Discard(int(req.Body))
+		return sc, nil, err
+	}
+	body = make([]byte, req.Body)
+	if _, err = io.ReadFull(s.r, body); err != nil {
+		sc.release()
+	}
+	return sc, body, err
+}
+
+// newCall returns a call for which there is room, or which has an error.
+func (s *stream) newCall(req frame.Request) *streamCall {
+	sc := &streamCall{call: call{h: s.h, peer: s.peer}, id: req.ID, kind: req.Call, begun: time.Now()}
+	sc.wait.Answered = func() { s.answered(sc) }
+	if req.Call == frame.Cancel {
+		return sc
+	}
+	if int(req.Call) >= len(streamCalls) {
+		sc.err = notInStream(req.Call)
+		return sc
+	}
+	sc.path, sc.op = streamCalls[req.Call].path, streamCalls[req.Call].op
+	if limit := s.h.routes[sc.path].limit; int64(req.Body) > limit {
+		sc.err = tooLarge(limit)
+		return sc
+	}
+	sc.err = sc.reserve(streamCallMemory+int64(req.Body), int64(req.Body))
+	return sc
+}
+
+// begin begins a call. An error ends the stream.
+func (s *stream) begin(b *queue.Batch, sc *streamCall, body []byte) error {
+	if sc.kind == frame.Cancel {
+		s.drop(sc.id)
+		return nil
+	}
+	if err := s.register(sc); err != nil {
+		sc.release()
+		return err
+	}
+	if sc.err != nil {
+		s.answered(sc)
+		return nil
+	}
+	expire, err := sc.start(b, s.in, body)
+	if err != nil {
+		sc.err = err
+		s.answered(sc)
+		return nil
+	}
+	s.mu.Lock()
+	sc.expire = expire
+	s.mu.Unlock()
+	return nil
+}
+
+// register notes that a call is under way. The error is of kind brokenRule.
+func (s *stream) register(sc *streamCall) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls[sc.id] != nil || sc.id == 0 {
+		return brokenRule(fmt.Sprintf("a frame has the id %d, which is 0 or that of a call that is not answered", sc.id))
+	}
+	if len(s.calls) >= maxStreamCalls && sc.err == nil {
+		sc.err = &queue.Error{Kind: queue.ErrOverloaded, Op: "stream", Msg: fmt.Sprintf(
+			"the stream has %d calls under way, and may not have more; try again", len(s.calls))}
+	}
+	s.calls[sc.id] = sc
+	s.active = sc.begun
+	return nil
+}
+
+// drop says that nobody waits for a call any more.
+func (s *stream) drop(id uint32) {
+	s.mu.Lock()
+	sc := s.calls[id]
+	begun := sc != nil && !sc.expire.IsZero()
+	if sc != nil {
+		sc.dropped = true
+	}
+	s.mu.Unlock()
+	if begun {
+		sc.wait.Abort(context.Canceled)
+	}
+}
+
+// endReading says that there will be no more calls, and why. What is under way is
+// answered, but for leases that wait.
+func (s *stream) endReading(err error) {
+	s.mu.Lock()
+	s.ended = true
+	if rule := brokenRule(""); errors.As(err, &rule) {
+		code, text := s.h.failure(s.out, frame.Path, badRequest("%s", string(rule)))
+		s.note = frame.AppendReply(s.note, frame.Reply{Code: uint16(code), Body: uint32(len(text))})
+		s.note = append(s.note, text...)
+	}
+	var leases []*streamCall
+	for _, sc := range s.calls {
+		if sc.kind == frame.Lease && !sc.expire.IsZero() {
+			sc.dropped = true
+			leases = append(leases, sc)
+		}
+	}
+	s.mu.Unlock()
+	for _, sc := range leases {
+		sc.wait.Abort(err)
+	}
+}
+
+// serve has the calls served that were begun. It returns false when another reader has
+// taken over in the meantime.
+func (s *stream) serve(b *queue.Batch, self int) bool {
+	s.mu.Lock()
+	s.serving = true
+	s.turn++
+	watch := !s.watched
+	s.watched = true
+	s.mu.Unlock()
+	if watch {
+		s.poke()
+	}
+	b.Serve()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader != self {
+		s.heldUp--
+		return false
+	}
+	s.serving = false
+	s.turn++
+	return true
+}
