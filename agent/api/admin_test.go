@@ -17,7 +17,10 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-type apiOptions = api.Options
+type (
+	apiOptions = api.Options
+	limits     = queue.Limits
+)
 
 func unmarshal(format string, data []byte, m proto.Message) error {
 	if format == "application/protobuf" {

@@ -42,6 +42,12 @@ type world struct {
 // newWorld starts an API. A test that expects causes in the log takes them out.
 func newWorld(t testing.TB, change ...func(*api.Options, *queue.Limits)) *world {
 	t.Helper()
+	return newWorldOn(t, func(s queue.Storage) queue.Storage { return s }, change...)
+}
+
+// newWorldOn is newWorld with something before the storage.
+func newWorldOn(t testing.TB, before func(queue.Storage) queue.Storage, change ...func(*api.Options, *queue.Limits)) *world {
+	t.Helper()
 	w := &world{t: t, clock: queuetest.NewClock(time.Now())}
 	o := api.Options{Version: "1.2.3", LogError: func(path string, err error) {
 		w.mu.Lock()
@@ -56,7 +62,7 @@ func newWorld(t testing.TB, change ...func(*api.Options, *queue.Limits)) *world 
 		Meta: memstore.NewMeta(), Clock: w.clock, Limits: limits,
 		Storages: []queue.NamedStorage{{
 			Name: "mem", Affinity: 1,
-			Storage: memstore.New(memstore.Options{MaxBytes: 512 << 20, Boot: w.clock.Boot()}),
+			Storage: before(memstore.New(memstore.Options{MaxBytes: 512 << 20, Boot: w.clock.Boot()})),
 		}},
 	})
 	if err != nil {
