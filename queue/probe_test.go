@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ type stuckStorage struct {
 	queue.Storage
 	open, commit chan struct{} // closed: nothing waits
 	fail         error
+	commits      atomic.Int64 // that were begun
 }
 
 func (s *stuckStorage) OpenPartition(key queue.PartitionKey) (queue.PartitionStore, error) {
@@ -37,6 +39,7 @@ type stuckPartition struct {
 }
 
 func (p *stuckPartition) Commit(c *queue.Commit) error {
+	p.storage.commits.Add(1)
 	<-p.storage.commit
 	if p.storage.fail != nil {
 		return p.storage.fail
