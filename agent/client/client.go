@@ -234,8 +234,9 @@ func replyError(a *answer) error {
 		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(a.body, &reply)
 	}
 	if err != nil {
+		status := cmp.Or(a.status, strings.TrimSpace(fmt.Sprint(a.code, " ", http.StatusText(a.code))))
 		return &Error{Code: a.code, kind: ErrInternal, cause: err,
-			Message: fmt.Sprintf("%s, and the answer is not of the agent: %v", a.status, err)}
+			Message: fmt.Sprintf("%s, and the answer is not of the agent: %v", status, err)}
 	}
 	code := cmp.Or(int(reply.Code), a.code)
 	return &Error{Code: code, Message: reply.Message, kind: kindOf(code, reply.Message)}

@@ -17,7 +17,7 @@ import (
 // answer is a whole answer to a request.
 type answer struct {
 	code      int
-	status    string // as "200 OK"
+	status    string // as "200 OK"; empty on a stream
 	mediaType string
 	body      []byte
 }

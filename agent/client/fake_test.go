@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
+	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
 
@@ -29,8 +30,10 @@ type fake struct {
 	retries      []*pb.QueueRetryItem
 	calls        map[string]int
 	produced     chan struct{} // closed and replaced when something becomes ready
+	audits       chan struct{} // gets a token for every audit
 	// intercept, if not nil, may answer in place of the queue; it returns 0 to let the queue answer.
 	intercept func(path string, call int) (code int, message string)
+	fakeStreams
 }
 
 type fakeItem struct {
@@ -43,7 +46,7 @@ type fakeItem struct {
 func newFake() *fake {
 	return &fake{
 		leaseTimeout: time.Minute, leased: make(map[string]*fakeItem), calls: make(map[string]int),
-		produced: make(chan struct{}),
+		produced: make(chan struct{}), audits: make(chan struct{}, 1),
 	}
 }
 
@@ -74,28 +77,37 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	f.mu.Lock()
-	f.calls[r.URL.Path]++
-	n, intercept := f.calls[r.URL.Path], f.intercept
-	f.mu.Unlock()
-	if intercept != nil {
-		if code, message := intercept(r.URL.Path, n); code == -1 {
-			panic(http.ErrAbortHandler) // Breaks the connection.
-		} else if code != 0 {
-			answer(w, code, &pb.Reply{Code: int32(code), Message: message})
-			return
-		}
-	}
-	reply, err := f.serve(r.Context(), r.URL.Path, body)
-	if err != nil {
-		code := 400
-		if errors.Is(err, errNothing) {
-			code = 454
-		}
-		answer(w, code, &pb.Reply{Code: int32(code), Message: err.Error()})
+	if r.URL.Path == frame.Path {
+		f.serveStream(w)
 		return
 	}
-	answer(w, 200, reply)
+	code, m := f.reply(r.Context(), r.URL.Path, body)
+	if code == -1 {
+		panic(http.ErrAbortHandler) // Breaks the connection.
+	}
+	answer(w, code, m)
+}
+
+// reply answers a request; the code -1 breaks the connection.
+func (f *fake) reply(ctx context.Context, path string, body []byte) (code int, m proto.Message) {
+	f.mu.Lock()
+	f.calls[path]++
+	n, intercept := f.calls[path], f.intercept
+	f.mu.Unlock()
+	if intercept != nil {
+		if code, message := intercept(path, n); code != 0 {
+			return code, &pb.Reply{Code: int32(code), Message: message}
+		}
+	}
+	m, err := f.serve(ctx, path, body)
+	if err != nil {
+		code := 400
+		if errors.Is(err, errNothing) || errors.Is(err, context.Canceled) {
+			code = 454
+		}
+		return code, &pb.Reply{Code: int32(code), Message: err.Error()}
+	}
+	return 200, m
 }
 
 var errNothing = errors.New("request timeout; no items are in the queue, try again")
@@ -113,6 +125,19 @@ func answer(w http.ResponseWriter, code int, m proto.Message) {
 func (f *fake) serve(ctx context.Context, path string, body []byte) (proto.Message, error) {
 	ok := &pb.Reply{Code: 200}
 	switch path {
+	case "/v1/queue.produce":
+		var req pb.QueueProduceRequest
+		if err := proto.Unmarshal(body, &req); err != nil {
+			return nil, err
+		}
+		for _, it := range req.Items {
+			f.add(string(it.Bytes))
+		}
+		return ok, nil
+	case "/v1/agent.audit": // It takes until nobody waits for it any more.
+		f.audits <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case "/v1/queue.lease":
 		var req pb.QueueLeaseRequest
 		if err := proto.Unmarshal(body, &req); err != nil {
@@ -265,13 +290,14 @@ func (f *fake) extend(req *pb.QueueExtendRequest) (proto.Message, error) {
 
 // pipeListener is a listener without a network, so that a test in a bubble of synctest sees its time pass.
 type pipeListener struct {
+	pipe  func() (near, far net.Conn)
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
 }
 
 func newPipeListener() *pipeListener {
-	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	return &pipeListener{pipe: net.Pipe, conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
@@ -288,7 +314,7 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net:
 
 // dial connects as a client, or is refused after Close.
 func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
-	near, far := net.Pipe()
+	near, far := l.pipe()
 	select {
 	case l.conns <- far:
 		return near, nil
@@ -301,7 +327,10 @@ func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
 
 // servePipe serves h without a network until the test ends, and returns a client of it.
 func servePipe(t *testing.T, h http.Handler) *client.Client {
-	l := newPipeListener()
+	return serveOn(t, h, newPipeListener())
+}
+
+func serveOn(t *testing.T, h http.Handler, l *pipeListener) *client.Client {
 	server := &http.Server{Handler: h}
 	served := make(chan struct{})
 	go func() {

@@ -128,7 +128,7 @@ func (s *stream) begin(sc *streamCall, kind frame.Call, body []byte) (id uint32,
 func (s *stream) cancel(id uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls[id] != nil && !s.ended {
+	if s.calls[id] != nil {
 		s.out = frame.AppendRequest(s.out, frame.Request{ID: id, Call: frame.Cancel})
 		s.poke()
 	}
@@ -141,24 +141,26 @@ func (s *stream) poke() {
 	}
 }
 
-// write writes what callers put down, and closes its side of the connection after the last of it.
+// write writes what callers put down, and closes the connection when the stream has ended and all calls are answered.
+// To close one side of it before would end leases that wait.
 func (s *stream) write() {
 	var b []byte
 	for range s.wake {
 		// Callers that have just got their answers make their next calls now: all of them go with one write.
 		runtime.Gosched()
 		s.mu.Lock()
+		if s.err != nil {
+			s.mu.Unlock()
+			return // What was put down is not sent, and its callers know.
+		}
 		b, s.out = s.out, b[:0]
 		for _, sc := range s.put {
 			sc.sent = true
 		}
 		clear(s.put)
 		s.put = s.put[:0]
-		ended, err := s.ended, s.err
+		over := s.ended && len(s.calls) == 0
 		s.mu.Unlock()
-		if err != nil {
-			return
-		}
 		if len(b) > 0 {
 			if _, err := s.conn.Write(b); err != nil {
 				s.fail(err)
@@ -168,17 +170,9 @@ func (s *stream) write() {
 		if cap(b) > streamKept {
 			b = nil
 		}
-		if ended {
-			s.closeWrite()
+		if over {
+			_ = s.conn.Close() // The reader notices.
 		}
-	}
-}
-
-// closeWrite tells the agent that there will be no more calls.
-func (s *stream) closeWrite() {
-	half, ok := s.conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		_ = s.conn.Close() // The reader notices.
 	}
 }
 
@@ -224,7 +218,8 @@ func (s *stream) readReply(r *bufio.Reader) error {
 	if reply.ID == 0 {
 		s.end()
 		if reply.Code != frame.Bye {
-			return fmt.Errorf("the agent ends the stream: %w", replyError(a))
+			// Of what kind it is says nothing about the calls that are under way.
+			return errors.New("the agent ends the stream: " + replyError(a).Error())
 		}
 		return nil
 	}
@@ -238,6 +233,9 @@ func (s *stream) readReply(r *bufio.Reader) error {
 	s.used = time.Now()
 	sc.a = a
 	close(sc.done)
+	if s.ended && len(s.calls) == 0 {
+		s.poke()
+	}
 	return nil
 }
 
@@ -263,6 +261,7 @@ func (s *stream) fail(err error) {
 		s.err = err
 	}
 	s.endLocked()
+	s.out, s.put = nil, nil
 	for id, sc := range s.calls {
 		sc.err = s.err
 		close(sc.done)

@@ -48,7 +48,7 @@ func (c *column) figure(p *point, all map[caseKey]map[metric]spread) (spread, bo
 
 // wantedSweeps returns what is let grow, one after the other.
 func (o *options) wantedSweeps() []sweep {
-	all := []sweep{o.backlogSweep(), o.queueSweep(), o.clientSweep(), o.payloadSweep()}
+	all := []sweep{o.backlogSweep(), o.queueSweep(), o.clientSweep(false), o.clientSweep(true), o.payloadSweep()}
 	return slices.DeleteFunc(all, func(s sweep) bool { return !wanted(o.sweeps, s.name) })
 }
 
@@ -77,7 +77,7 @@ func (o *options) backlogSweep() sweep {
 		backlogs = append(backlogs, 10_000_000)
 	}
 	for _, n := range backlogs {
-		s.points = append(s.points, point{x: n, stage: o.stage(small, n, shapes[0], shapes[2])})
+		s.points = append(s.points, point{x: n, stage: o.stage(small, n, shapes[alone], shapes[batches])})
 	}
 	return s
 }
@@ -97,15 +97,20 @@ func (o *options) queueSweep() sweep {
 		{"on disk", 0, starting, storedBytes, mebibytes},
 	}}
 	for _, n := range []int{1, 10, 100, 1000} {
-		st := o.stage(small, int64(n*each), shapes[1])
+		st := o.stage(small, int64(n*each), shapes[apart])
 		st.FillBatch = each
 		s.points = append(s.points, point{x: int64(n), queues: n, stage: st})
 	}
 	return s
 }
 
-func (o *options) clientSweep() sweep {
-	s := sweep{name: "clients, one item a call", columns: []column{
+// clientSweep has clients with a connection each, or shared ones (shape).
+func (o *options) clientSweep(shared bool) sweep {
+	name := "clients, one item a call"
+	if shared {
+		name = "clients in one program, one item a call"
+	}
+	s := sweep{name: name, columns: []column{
 		{"produced/s", 0, produceOnly, itemsPerSecond, count},
 		{"produce p50 ms", 0, produceOnly, latencyMetric("produce", "p50"), short},
 		{"produce p99 ms", 0, produceOnly, latencyMetric("produce", "p99"), short},
@@ -116,7 +121,7 @@ func (o *options) clientSweep() sweep {
 		{"memory at most", 0, both, memoryMost, mebibytes},
 	}}
 	for _, n := range []int{1, 4, 16, 64, 250, 500} {
-		sh := shape{Name: fmt.Sprintf("%d clients", n), Alone: n, Together: n, Batch: 1}
+		sh := shape{Name: fmt.Sprintf("%d clients", n), Alone: n, Together: n, Batch: 1, Shared: shared}
 		s.points = append(s.points, point{x: int64(n), stage: o.stage(small, 1000, sh)})
 	}
 	return s
@@ -135,7 +140,7 @@ func (o *options) payloadSweep() sweep {
 	for _, n := range []int{16, 256, 4 << 10, 64 << 10, 1 << 20} {
 		batch := max(1, min(100, 1<<20/n))
 		sh := shape{Name: fmt.Sprintf("4 + 4 clients, batches of %d", batch), Alone: 4, Together: 8, Batch: batch}
-		s.points = append(s.points, point{x: int64(n), stage: o.stage(n, 200, shapes[0], sh)})
+		s.points = append(s.points, point{x: int64(n), stage: o.stage(n, 200, shapes[alone], sh)})
 	}
 	return s
 }

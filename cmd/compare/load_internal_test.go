@@ -102,7 +102,7 @@ func TestLoad(t *testing.T) {
 func TestLoadFails(t *testing.T) {
 	st := &stage{Size: 64, Length: time.Second}
 	broken := errors.New("broken")
-	l := shapes[0].load(both, st)
+	l := shapes[alone].load(both, st)
 	if _, err := l.run(t.Context(), func() (conn, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("a client that cannot be dialled: %v", err)
 	}
@@ -111,7 +111,7 @@ func TestLoadFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.kill()
-	if _, err := shapes[1].load(drainOnly, st).run(t.Context(), raw.dial); !errors.Is(err, errNotAQueue) {
+	if _, err := shapes[apart].load(drainOnly, st).run(t.Context(), raw.dial); !errors.Is(err, errNotAQueue) {
 		t.Errorf("a lease that fails: %v", err)
 	}
 }

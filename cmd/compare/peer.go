@@ -54,6 +54,12 @@ type conn interface {
 	close()
 }
 
+// sharer is a peer whose clients do better when they are of one program, and share connections.
+type sharer interface {
+	// share returns a function that dials such clients, and one that closes what they share, after them.
+	share() (dial func() (conn, error), closeAll func(), err error)
+}
+
 // errBusy is the error of a conn when the peer says "try again".
 var errBusy = errors.New("try again")
 

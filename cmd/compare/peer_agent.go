@@ -61,14 +61,27 @@ func (a *agentPeer) create(ctx context.Context) error {
 
 // dial returns a client that goes round the queues, each from another one.
 func (a *agentPeer) dial() (conn, error) {
+	c := a.dialWith(&client.Client{Socket: a.socket})
+	c.owns = true
+	return c, nil
+}
+
+func (a *agentPeer) dialWith(c *client.Client) *agentConn {
 	n := max(a.queues, 1)
 	a.dialled++
-	return &agentConn{c: &client.Client{Socket: a.socket}, queues: n, at: a.dialled % queueStarts * n / queueStarts}, nil
+	return &agentConn{c: c, queues: n, at: a.dialled % queueStarts * n / queueStarts}
+}
+
+// share returns a function that gives out one client, as goroutines of one program use it.
+func (a *agentPeer) share() (dial func() (conn, error), closeAll func(), err error) {
+	c := &client.Client{Socket: a.socket}
+	return func() (conn, error) { return a.dialWith(c), nil }, c.Close, nil
 }
 
 // agentConn is a client of the agent.
 type agentConn struct {
 	c         *client.Client
+	owns      bool // no other has c
 	queues    int
 	at        int    // calls that have gone to one queue after the other
 	queue     string // of the last lease
@@ -113,7 +126,11 @@ func (c *agentConn) complete() error {
 	return orBusy(c.c.Complete(context.Background(), c.queue, c.partition, c.ids...))
 }
 
-func (c *agentConn) close() { c.c.Close() }
+func (c *agentConn) close() {
+	if c.owns {
+		c.c.Close()
+	}
+}
 
 func orBusy(err error) error {
 	if errors.Is(err, client.ErrTryAgain) {

@@ -69,6 +69,7 @@ func (r *redis) dialRedis() (*redisConn, error) {
 
 type redisConn struct {
 	*wire
+	shared   *sharedRedis // for what does not block; nil: all goes over its own connection
 	consumer string
 	ids      []string
 }
@@ -88,9 +89,19 @@ func (c *redisConn) head(kind byte, n int) {
 
 // simple sends what has gathered and reads n answers: lines, numbers or short texts.
 func (c *redisConn) simple(n int) error {
+	if c.shared != nil {
+		out := c.out
+		c.out = out[:0]
+		return c.shared.call(out, n)
+	}
 	if err := c.flush(); err != nil {
 		return err
 	}
+	return c.readSimple(n)
+}
+
+// readSimple reads n such answers.
+func (c *redisConn) readSimple(n int) error {
 	for range n {
 		kind, size, err := c.answer()
 		if err != nil {

@@ -26,12 +26,23 @@ type shape struct {
 	Name string
 	// Alone is how many clients produce only or drain only; together half of Together produces, half drains.
 	Alone, Together, Batch int
+	// Shared: the clients are goroutines of one program, and share connections where the peer is a sharer.
+	Shared bool
 }
 
+// The places of the shapes.
+const (
+	alone = iota
+	apart
+	shared
+	batches
+)
+
 var shapes = []shape{
-	{"1 client, one item a call", 1, 1, 1},
-	{"16 clients, one item a call", 16, 16, 1},
-	{"8 + 8 clients, batches of 100", 8, 16, 100},
+	alone:   {"1 client, one item a call", 1, 1, 1, false},
+	apart:   {"16 clients, one item a call", 16, 16, 1, false},
+	shared:  {"16 in one program, one item a call", 16, 16, 1, true},
+	batches: {"8 + 8 clients, batches of 100", 8, 16, 100, false},
 }
 
 // load returns what the clients of a shape do.
@@ -80,7 +91,7 @@ func (o *options) plan() ([]stage, error) {
 			s := stage{Size: int(size), Backlog: backlog, Shapes: shapes, Rounds: o.rounds, Length: o.length, Random: o.random}
 			if !o.full && backlog > 100_000 {
 				// Filling takes most of the time. Once shows memory and start.
-				s.Rounds, s.Shapes = 1, shapes[len(shapes)-1:]
+				s.Rounds, s.Shapes = 1, shapes[batches:]
 			}
 			stages = append(stages, s)
 		}

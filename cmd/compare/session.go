@@ -158,6 +158,15 @@ func (s *session) fillLoad(rest int64) load {
 // measure runs one load and returns its figures.
 func (s *session) measure(ctx context.Context, shape shape, w work) (sample, error) {
 	l := shape.load(w, &s.stage)
+	dial := s.peer.dial
+	if all, ok := s.peer.(sharer); ok && shape.Shared {
+		var closeAll func()
+		var err error
+		if dial, closeAll, err = all.share(); err != nil {
+			return nil, err
+		}
+		defer closeAll()
+	}
 	meter := newMeter(s.peer.pid(), s.dir, s.disk)
 	defer meter.close()
 	var total outcome
@@ -179,7 +188,7 @@ func (s *session) measure(ctx context.Context, shape shape, w work) (sample, err
 		}
 		watch := measure.WatchMemory(s.peer.pid())
 		l.length = s.stage.Length - total.elapsed
-		o, err := l.run(ctx, s.peer.dial)
+		o, err := l.run(ctx, dial)
 		most = max(most, watch.Stop())
 		if err != nil {
 			return nil, err
