@@ -19,6 +19,9 @@
 // a fixed list of codes and refuse JSON fields they do not know, so replies of
 // the calls that Querator has carry nothing of our own in JSON.
 //
-// The package starts no goroutines. A call runs on the goroutine that net/http
-// gave its connection.
+// A call runs on the goroutine of its connection. On a stream (stream.go) many calls
+// are under way at a time, without a goroutine for each: steps 2 to 5 are the same
+// there, in the goroutine that reads, and step 6 belongs to whoever writes. A stream
+// ends with the handler's call, and all that it has started with it; nothing else in
+// the package starts goroutines.
 package api

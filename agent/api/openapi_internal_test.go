@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 )
 
@@ -65,7 +66,7 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 	if !strings.HasPrefix(doc.OpenAPI, "3.1.") {
 		t.Errorf("the document is of version %q, want 3.1", doc.OpenAPI)
 	}
-	want := map[string]string{pathHealth: "get", pathMetricsURL: "get", pathOpenAPI: "get"}
+	want := map[string]string{pathHealth: "get", pathMetricsURL: "get", pathOpenAPI: "get", frame.Path: "get"}
 	for path, rt := range routes(&Options{}) {
 		if rt.request != nil || rt.bodyStream {
 			want[path] = "post"

@@ -14,7 +14,7 @@ import (
 )
 
 // Load is what the clients of an agent do, all at the same time. Every client
-// has a connection of its own.
+// has a connection of its own, but for those of Programs.
 type Load struct {
 	Socket string
 	Tally  *Tally
@@ -29,6 +29,7 @@ type Load struct {
 	Readers   int // clients that read a large answer slowly
 	Waiting   int // clients whose lease waits on a queue without items
 	Silent    int // connections on which nothing is asked
+	Programs  int // programs of many goroutines that share a client
 }
 
 // Names of the queues.
@@ -39,9 +40,9 @@ const (
 	emptyQueue   = "empty"
 )
 
-// Connections returns how many connections the load has.
+// Connections returns how many connections the load has, about.
 func (l *Load) Connections() int {
-	return 2*l.Queues + l.Large + l.Fetchers + l.Senders + l.Readers + l.Waiting + l.Silent
+	return 2*l.Queues + l.Large + l.Fetchers + l.Senders + l.Readers + l.Waiting + l.Silent + l.Programs*programConnections
 }
 
 func queueName(i int) string { return fmt.Sprintf("busy-%03d", i) }
@@ -124,6 +125,7 @@ func (l *Load) Run(ctx context.Context) {
 	start(l.Senders, l.sendSlowly)
 	start(l.Queues, l.produce)
 	start(l.Queues, l.consume)
+	start(l.Programs, l.runProgram)
 	start(l.Waiting, l.wait)
 	start(l.Silent, l.stayConnected)
 	wg.Wait()

@@ -22,6 +22,10 @@
 // piece, one without in chunks. A body that the handler has left over is read as
 // far as it is small; else the connection ends.
 //
+// A handler can take the connection (http.ResponseController, Hijack) until it returns;
+// it has to end what it does there when Leaving of the http.ResponseWriter is closed,
+// since Drain and Shutdown wait for it as for any request.
+//
 // While a handler runs for longer than watchAfter, and has read the body to its
 // end, a second goroutine, which the first waits for, reads on: when the client
 // has closed the connection the context of the request ends.
