@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -195,6 +196,16 @@ func (f *fake) askedFor() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.asked
+}
+
+// payloads returns the payloads that were completed, and those that are ready.
+func (f *fake) payloads() (completed, ready []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, it := range f.ready {
+		ready = append(ready, string(it.payload))
+	}
+	return slices.Clone(f.completed), ready
 }
 
 // onStreams returns how many calls of a path came on streams; the empty path is all.

@@ -39,8 +39,8 @@ func TestByeAgainAndAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(f.completed) != callers*rounds {
-		t.Errorf("completed %d items, want %d", len(f.completed), callers*rounds)
+	if completed, _ := f.payloads(); len(completed) != callers*rounds {
+		t.Errorf("completed %d items, want %d", len(completed), callers*rounds)
 	}
 	if f.askedFor() < 3 {
 		t.Errorf("%d streams, want many", f.askedFor())
@@ -80,8 +80,9 @@ func TestBreaksAgainAndAgain(t *testing.T) {
 		<-s.over
 		s.calls.Wait() // What it had read is done.
 	}
-	for _, it := range f.ready {
-		got[string(it.payload)]++
+	_, ready := f.payloads()
+	for _, payload := range ready {
+		got[payload]++
 	}
 	broken := 0
 	for name, err := range outcome {
