@@ -39,6 +39,7 @@ type stream struct {
 	put   []*streamCall // whose frames are in out
 	ended bool          // no calls are begun any more
 	err   error         // of the connection
+	broke time.Time     // when it broke, if the stream had not ended then
 	used  time.Time     // when the last answer came
 	idle  *time.Timer
 }
@@ -94,14 +95,15 @@ func (s *stream) call(ctx context.Context, kind frame.Call, body []byte) (*answe
 	}
 	select {
 	case <-sc.done:
-		if sc.err != nil && !sc.sent {
-			return nil, errNotSent
-		}
-		return sc.a, sc.err
 	case <-ctx.Done():
-		s.cancel(id)
-		return nil, ctx.Err()
+		if !s.cancel(id, sc) {
+			return nil, ctx.Err()
+		}
 	}
+	if sc.err != nil && !sc.sent {
+		return nil, errNotSent
+	}
+	return sc.a, sc.err
 }
 
 // begin puts down a call to be written.
@@ -125,13 +127,16 @@ func (s *stream) begin(sc *streamCall, kind frame.Call, body []byte) (id uint32,
 }
 
 // cancel tells the agent that nobody waits for a call any more. Its answer, which comes none the less, is for nobody.
-func (s *stream) cancel(id uint32) {
+// When the answer is here already, cancel returns true: it may be items.
+func (s *stream) cancel(id uint32, sc *streamCall) (answered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls[id] != nil {
-		s.out = frame.AppendRequest(s.out, frame.Request{ID: id, Call: frame.Cancel})
-		s.poke()
+	if s.calls[id] != sc {
+		return true
 	}
+	s.out = frame.AppendRequest(s.out, frame.Request{ID: id, Call: frame.Cancel})
+	s.poke()
+	return false
 }
 
 func (s *stream) poke() {
@@ -216,11 +221,11 @@ func (s *stream) readReply(r *bufio.Reader) error {
 		return err
 	}
 	if reply.ID == 0 {
-		s.end()
 		if reply.Code != frame.Bye {
 			// Of what kind it is says nothing about the calls that are under way.
 			return errors.New("the agent ends the stream: " + replyError(a).Error())
 		}
+		s.end()
 		return nil
 	}
 	s.mu.Lock()
@@ -259,6 +264,9 @@ func (s *stream) fail(err error) {
 	defer s.mu.Unlock()
 	if s.err == nil {
 		s.err = err
+		if !s.ended {
+			s.broke = time.Now()
+		}
 	}
 	s.endLocked()
 	s.out, s.put = nil, nil
@@ -281,9 +289,9 @@ func (s *stream) close() {
 	}
 }
 
-// isOpen reports whether calls can be made.
-func (s *stream) isOpen() bool {
+// isOpen reports whether calls can be made, and when the connection broke if that is why not.
+func (s *stream) isOpen() (open bool, broke time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.ended
+	return !s.ended, s.broke
 }

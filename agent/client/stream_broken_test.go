@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/client"
 	"github.com/kapetan-io/querator-edge/agent/frame"
@@ -149,6 +150,11 @@ func TestBreaksBeforeAllIsSent(t *testing.T) {
 			t.Errorf("%d items are there, want the one that was not sent, once", len(f.ready))
 		}
 		beside(t, c)
+		if f.askedFor() != 1 {
+			t.Errorf("%d streams: a second one at once may break as the first", f.askedFor())
+		}
+		time.Sleep(2 * time.Second)
+		beside(t, c)
 		if f.askedFor() != 2 {
 			t.Errorf("%d streams, want a second one", f.askedFor())
 		}
@@ -202,6 +208,7 @@ func TestRepliesThatMakeNoSense(t *testing.T) {
 				checkBroken(t, (<-other).err, test.why)
 				<-ends // The client closes it.
 				f.script = nil
+				time.Sleep(2 * time.Second) // For so long nobody tries.
 				for round := range 10 {
 					if err := workOnce(t.Context(), c, fmt.Sprint(round)); err != nil {
 						t.Fatal(err)

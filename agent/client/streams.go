@@ -11,6 +11,9 @@ import (
 // streamAgain is how long a client does without streams when the agent has none, streamLater when it has none now.
 const streamAgain, streamLater = time.Minute, time.Second
 
+// openTimeout is how long the call that opens a stream waits for it, before it is made in another way.
+const openTimeout = time.Second
+
 // streams has the stream of a transport. It is safe for use by any goroutine.
 type streams struct {
 	mu      sync.Mutex
@@ -42,9 +45,16 @@ func (t *streams) wanted(others bool) bool {
 // get returns a stream, or nil if there is none now.
 func (t *streams) get(ctx context.Context, dial func(context.Context) (net.Conn, error)) *stream {
 	t.mu.Lock()
-	if s := t.open; s != nil && s.isOpen() {
-		t.mu.Unlock()
-		return s
+	if s := t.open; s != nil {
+		open, broke := s.isOpen()
+		if open {
+			t.mu.Unlock()
+			return s
+		}
+		t.open = nil
+		if !broke.IsZero() { // The next may break as well.
+			t.after = broke.Add(streamLater)
+		}
 	}
 	if t.opening || time.Now().Before(t.after) {
 		t.mu.Unlock()
@@ -67,6 +77,8 @@ func (t *streams) get(ctx context.Context, dial func(context.Context) (net.Conn,
 
 // dialStream opens a stream; without one it returns how long to wait.
 func dialStream(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*stream, time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, streamLater // The call says what is wrong, on a connection of its own.

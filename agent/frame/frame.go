@@ -39,10 +39,10 @@
 // # End
 //
 // A reply with the id 0 is about the stream. With the code Bye the agent is going: the
-// client makes no more calls on the stream, and closes its side of the connection; all
-// that it sent before is answered. With any other code the client has broken the rules,
-// the body says how, and the connection ends. When the client closes its side, the agent
-// answers what is under way, but for leases that wait, which end, and closes.
+// client makes no more calls on the stream, and closes the connection when those that it
+// has made are answered, which all of them are. With any other code the client has broken
+// the rules, the body says how, and the connection ends. When the client closes its side,
+// the agent answers what is under way, and closes; leases that wait end without items.
 package frame
 
 import (
