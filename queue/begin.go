@@ -118,12 +118,19 @@ func (q *Queue) BeginLease(b *Batch, c *Call, req *LeaseRequest) error {
 	if err != nil {
 		return err
 	}
-	w.done, w.answered, w.client = nil, c.Answered, req.ClientID
+	w.done, w.answered, w.client = nil, c.leaseEnded, req.ClientID
 	c.q, c.w = q, w
 	if p := q.offerLease(w); p != nil {
 		b.add(p)
 	}
 	return nil
+}
+
+// leaseEnded is the answer to a lease.
+func (c *Call) leaseEnded() {
+	c.q.inFlight.Add(-1)
+	c.q.waiting.Add(-1)
+	c.Answered()
 }
 
 // Leased returns what Lease would have returned, but that EndLease takes the place of
@@ -135,7 +142,6 @@ func (c *Call) Leased() (*LeaseResult, error) { return c.q.leased(c.w) }
 // lease lapses.
 func (c *Call) EndLease(delivered bool) {
 	q, w := c.q, c.w
-	q.leaveLease(w.client)
 	switch {
 	case w.err != nil:
 	case delivered:
@@ -178,7 +184,7 @@ func (q *Queue) giveBack(w *waiter) {
 	}
 	q.deliver.release(w.bytes, w.outOfTurn)
 	w.items, w.err = nil, errNoItems()
-	_ = q.core.parts[w.partition].put(r) // When it is closed the leases lapse.
+	_ = q.core.parts[w.partition].inbox.put(r) // When it is closed the leases lapse.
 }
 
 // enterLease registers a lease request that may wait.
@@ -199,7 +205,7 @@ func (q *Queue) enterLease(req *LeaseRequest) (*waiter, error) {
 	return w, nil
 }
 
-// leaveLease ends enterLease.
+// leaveLease ends enterLease, for a caller that waits.
 func (q *Queue) leaveLease(clientID string) {
 	q.inFlight.Add(-1)
 	q.core.waiters.leave(clientID)

@@ -31,7 +31,8 @@ type waiter struct {
 	done      chan struct{} // nil if answered is set
 
 	// answered, if set, is called in place of closing done, with waitList.mu held; it
-	// must not block, nor call anything of this package. client is the client id then.
+	// must not block, nor call anything of this package. client is the client id then,
+	// which is free from that moment on.
 	answered func()
 	client   string
 }
@@ -173,6 +174,7 @@ func (w *waitList) end(v *waiter, err error) {
 		v.ended = true
 		v.err = err
 		if v.answered != nil {
+			delete(w.clients, v.client) // Whoever learns of the answer may ask again at once.
 			v.answered()
 			return
 		}

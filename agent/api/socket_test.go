@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/kapetan-io/querator-edge/agent/api"
+	"github.com/kapetan-io/querator-edge/agent/poll"
 	"github.com/kapetan-io/querator-edge/agent/serve"
 	"github.com/kapetan-io/querator-edge/queue"
 	"github.com/kapetan-io/querator-edge/queue/memstore"
@@ -75,6 +76,17 @@ func newWorldOn(t testing.TB, before func(queue.Storage) queue.Storage, change .
 	return w
 }
 
+// polled is a listener whose connections are as those of the agent.
+type polled struct{ net.Listener }
+
+func (l polled) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return poll.New(nc), nil
+}
+
 func (w *world) listen() {
 	w.socket = filepath.Join(w.t.TempDir(), "s")
 	ln, err := net.Listen("unix", w.socket)
@@ -86,7 +98,7 @@ func (w *world) listen() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Serve(ln) // ErrServerClosed, when the test ends.
+		_ = server.Serve(polled{ln}) // ErrServerClosed, when the test ends.
 	}()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", w.socket)

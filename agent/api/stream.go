@@ -54,6 +54,7 @@ type stream struct {
 	nc      net.Conn
 	in, out format
 	leaving <-chan struct{} // closed when no new calls are wanted; nil is never
+	setBusy func(busy bool) // says whether there are calls now; with mu held
 
 	r          *bufio.Reader // the reader's
 	wake       chan struct{} // holds a token when the keeper has something to do
@@ -63,20 +64,25 @@ type stream struct {
 	buf   []byte
 	until time.Time // the deadline of the connection for writing
 	fault error     // of writing
+	// said is how many bytes were to be written, sent how many of them the kernel took.
+	said, sent int64
 
+	written *sync.Cond // signalled when somebody has written
 	mu      sync.Mutex // guards what follows
 	calls   map[uint32]*streamCall
 	done    []*streamCall // answered, in order; their replies are to be written
 	spare   []*streamCall // for done
 	note    []byte        // a frame about the stream itself that is to be written
+	last    []byte        // one that is to be written at the end
 	writing bool          // somebody writes, up to the end of done
 	reader  int           // which of the readers has r
 	serving bool          // that one is in the hands of the engine
 	turn    uint64        // changes when serving does
 	watched bool          // the keeper looks whether it comes back
 	heldUp  int           // readers that have lost r and are not back yet
-	active  time.Time     // when the last frame came
+	active  time.Time     // when the last frame came, or the last reply was written
 	bye     time.Time     // when the client was told of the end; zero if it was not
+	hungUp  bool          // it was not waited for the client to end it
 	ended   bool          // nothing more is read
 	cut     bool          // nothing more is written
 	broken  bool          // by a bug; nobody knows what is under way
@@ -121,8 +127,13 @@ func (c *call) openStream() (*stream, error) {
 		h: c.h, peer: c.peer, nc: nc, in: in, out: out, active: time.Now(),
 		r: bufio.NewReaderSize(rw, streamRead), wake: make(chan struct{}, 1), calls: make(map[uint32]*streamCall),
 	}
+	s.written = sync.NewCond(&s.mu)
 	if l, ok := c.w.(interface{ Leaving() <-chan struct{} }); ok {
 		s.leaving = l.Leaving()
+	}
+	s.setBusy = func(bool) {}
+	if b, ok := c.w.(interface{ SetBusy(busy bool) }); ok {
+		s.setBusy = b.SetBusy
 	}
 	s.note = []byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + frame.Protocol + "\r\n\r\n")
 	return s, nil
@@ -135,7 +146,7 @@ func (s *stream) keep() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for seen := uint64(0); ; {
-		s.flush()
+		s.flush(false)
 		nap, over := s.look(time.Now(), &seen)
 		if over {
 			break
@@ -151,6 +162,7 @@ func (s *stream) keep() {
 	}
 	_ = s.nc.Close() // All was said.
 	s.goroutines.Wait()
+	s.setBusy(false)
 }
 
 // poke wakes the keeper.
@@ -174,13 +186,17 @@ func (s *stream) look(now time.Time, seen *uint64) (nap time.Duration, over bool
 func (s *stream) lookLocked(now time.Time, seen *uint64) (late []*streamCall, nap time.Duration, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	none := len(s.calls) == 0 && len(s.done) == 0 && !s.writing
+	none := len(s.calls) == 0 && len(s.done)+len(s.note)+len(s.last) == 0 && !s.writing
 	if s.broken || s.ended && none {
 		return nil, 0, true
 	}
 	nap = s.h.idleTimeout
-	if !s.bye.IsZero() {
+	if !s.bye.IsZero() && !s.ended {
 		nap = min(nap, byeWait)
+		if now.Sub(s.bye) >= byeWait {
+			s.hungUp = true
+			_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // The reader notices.
+		}
 	}
 	at := func(t time.Time) { nap = min(nap, max(0, t.Sub(now))) }
 	for _, sc := range s.calls {
@@ -199,7 +215,7 @@ func (s *stream) lookLocked(now time.Time, seen *uint64) (late []*streamCall, na
 	}
 	switch idleEnd := s.active.Add(s.h.idleTimeout); {
 	case !none:
-	case !s.bye.IsZero() && now.Sub(s.bye) >= byeWait, !now.Before(idleEnd):
+	case !now.Before(idleEnd):
 		s.cutLocked()
 	default:
 		at(idleEnd)
@@ -216,6 +232,7 @@ func (s *stream) lookAtReader(seen *uint64) {
 	case !same:
 	case !s.serving:
 		s.watched = false
+		s.setBusy(false)
 	case s.ended: // There is nothing to read.
 	case s.heldUp < maxHeldUp:
 		s.heldUp++
@@ -244,6 +261,7 @@ func (s *stream) cutLocked() {
 // answered takes a call that has an answer.
 func (s *stream) answered(sc *streamCall) {
 	s.mu.Lock()
+	sc.over = true
 	s.done = append(s.done, sc)
 	wake := !s.serving && !s.writing
 	s.mu.Unlock()
@@ -252,16 +270,20 @@ func (s *stream) answered(sc *streamCall) {
 	}
 }
 
-// flush writes the replies of all calls that are answered, unless somebody does.
-func (s *stream) flush() {
+// flush writes the replies of calls that are answered, unless somebody does: of all of
+// them, or of those that are answered now.
+func (s *stream) flush(all bool) {
 	s.mu.Lock()
 	if s.writing {
 		s.mu.Unlock()
 		return
 	}
 	s.writing = true
-	for len(s.done) > 0 || len(s.note) > 0 {
+	for more := true; more && s.mustWrite(); more = all {
 		batch, note := s.done, s.note
+		if s.isLast() {
+			note, s.last = append(note, s.last...), nil
+		}
 		s.done, s.spare, s.note = s.spare, nil, nil
 		for _, sc := range batch {
 			sc.unwanted = sc.dropped || s.cut
@@ -273,13 +295,32 @@ func (s *stream) flush() {
 		s.write(batch, note)
 		clear(batch)
 		s.mu.Lock()
-		s.spare = batch[:0]
+		s.spare, s.active = batch[:0], time.Now()
+		s.written.Broadcast()
 	}
 	s.writing = false
-	over := s.ended && len(s.calls) == 0
+	s.written.Broadcast()
+	again := s.mustWrite() || s.ended && len(s.calls) == 0
 	s.mu.Unlock()
-	if over {
+	if again {
 		s.poke()
+	}
+}
+
+// mustWrite reports whether there is something to write.
+func (s *stream) mustWrite() bool { return len(s.done) > 0 || len(s.note) > 0 || s.isLast() }
+
+// isLast reports whether it is time for what is written at the end: nothing follows what
+// is done.
+func (s *stream) isLast() bool { return len(s.last) > 0 && len(s.calls) == 0 && len(s.done) == 0 }
+
+// awaitWriter waits while somebody writes and there is much to be written: nothing is read
+// from a client that does not read.
+func (s *stream) awaitWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.writing && len(s.done) >= maxTurn {
+		s.written.Wait()
 	}
 }
 
@@ -291,15 +332,20 @@ func (s *stream) write(batch []*streamCall, note []byte) {
 		sc.code = code
 		if lease != nil {
 			s.addLease(sc.id, lease)
-			continue
+		} else {
+			s.buf = frame.AppendReply(s.buf, frame.Reply{ID: sc.id, Code: uint16(code), Body: uint32(len(text))})
+			s.buf = append(s.buf, text...)
 		}
-		s.buf = frame.AppendReply(s.buf, frame.Reply{ID: sc.id, Code: uint16(code), Body: uint32(len(text))})
-		s.buf = append(s.buf, text...)
+		sc.upTo = s.said + int64(len(s.buf))
+		if len(s.buf) >= streamWrite {
+			s.send()
+		}
 	}
 	s.send()
 	now := time.Now()
 	for _, sc := range batch {
-		sc.end(s.fault == nil, now)
+		// As over HTTP, what the kernel has was delivered.
+		sc.end(s.sent >= sc.upTo, now)
 	}
 }
 
@@ -308,14 +354,10 @@ func (s *stream) addLease(id uint32, lease *gathered) {
 	s.buf = frame.AppendReply(s.buf, frame.Reply{ID: id, Code: http.StatusOK, Body: uint32(size)})
 	if size <= streamWrite && len(lease.cuts) == 0 {
 		s.buf = append(s.buf, lease.b...)
-		if len(s.buf) < streamWrite {
-			return
-		}
+		return
 	}
 	s.send()
-	if size > streamWrite || len(lease.cuts) > 0 {
-		_, _ = lease.WriteTo(writerFunc(s.put)) // See put.
-	}
+	_, _ = lease.WriteTo(writerFunc(s.put)) // See put.
 }
 
 // writerFunc is an io.Writer.
@@ -334,6 +376,7 @@ func (s *stream) send() {
 // put writes p. The first error ends the connection; it is kept, and whoever looks at
 // it has nobody to tell.
 func (s *stream) put(p []byte) (n int, err error) {
+	s.said += int64(len(p))
 	if s.fault != nil || len(p) == 0 {
 		return 0, s.fault
 	}
@@ -342,7 +385,8 @@ func (s *stream) put(p []byte) (n int, err error) {
 		s.until = t.Add(s.h.bodyTimeout)
 		_ = s.nc.SetWriteDeadline(s.until) // Writing tells what is wrong with it.
 	}
-	if n, s.fault = s.nc.Write(p); s.fault != nil {
+	n, s.fault = s.nc.Write(p)
+	if s.sent += int64(n); s.fault != nil {
 		s.mu.Lock()
 		s.cutLocked()
 		s.mu.Unlock()

@@ -22,6 +22,9 @@ var streamCalls = [...]struct {
 	frame.Retry:    {"/v1/queue.retry", access.Consume},
 }
 
+// retryTimeout is the request timeout of a call that has none, as over HTTP.
+const retryTimeout = 5 * time.Minute
+
 // streamCallMemory is what a call of a stream takes of memory beside its body; it is
 // reserved like that.
 const streamCallMemory = 1 << 10
@@ -38,11 +41,14 @@ type streamCall struct {
 	lease *leaseCall // of a lease that was begun
 	err   error      // why it was not begun, or what came of it
 
-	unwanted bool // nobody waits for the answer; of whoever writes
+	// Of whoever writes.
+	unwanted bool  // nobody waits for the answer
+	upTo     int64 // where the reply ends in all that was to be written
 
 	// Guarded by stream.mu.
 	expire  time.Time // when the request timeout is over; zero before it is begun
 	dropped bool      // nobody waits for the answer
+	over    bool      // the answer is there
 }
 
 // errUnwanted is the answer to a lease that nobody waits for any more.
@@ -50,18 +56,13 @@ var errUnwanted = &wireError{code: codeRetry, msg: "the call was cancelled"}
 
 // start begins the call. An error is the answer.
 func (sc *streamCall) start(b *queue.Batch, f format, body []byte) (expire time.Time, err error) {
-	if err := sc.h.guard.Admit(sc.peer); err != nil {
-		return expire, err
-	}
-	timeout := queue.MaxRequestTimeout
 	switch sc.kind {
 	case frame.Produce:
 		q, req, err := sc.produceRequest(f, body)
 		if err != nil {
 			return expire, err
 		}
-		timeout = req.RequestTimeout
-		return sc.begun.Add(timeout), q.BeginProduce(b, &sc.wait, req)
+		return sc.begun.Add(req.RequestTimeout), q.BeginProduce(b, &sc.wait, req)
 	case frame.Lease:
 		return sc.startLease(b, f, body)
 	case frame.Complete:
@@ -69,8 +70,7 @@ func (sc *streamCall) start(b *queue.Batch, f format, body []byte) (expire time.
 		if err != nil {
 			return expire, err
 		}
-		timeout = req.RequestTimeout
-		return sc.begun.Add(timeout), q.BeginComplete(b, &sc.wait, req)
+		return sc.begun.Add(req.RequestTimeout), q.BeginComplete(b, &sc.wait, req)
 	}
 	var req pb.QueueRetryRequest
 	if err := sc.awaitParsed(f, body, 1); err != nil {
@@ -83,7 +83,7 @@ func (sc *streamCall) start(b *queue.Batch, f format, body []byte) (expire time.
 	if err != nil {
 		return expire, err
 	}
-	return sc.begun.Add(timeout), q.BeginRetry(b, &sc.wait, retryOf(&req))
+	return sc.begun.Add(retryTimeout), q.BeginRetry(b, &sc.wait, retryOf(&req))
 }
 
 func (sc *streamCall) startLease(b *queue.Batch, f format, body []byte) (expire time.Time, err error) {
@@ -148,7 +148,7 @@ func (sc *streamCall) end(written bool, now time.Time) {
 		sc.h.guard.EndLease(sc.peer)
 	}
 	sc.release()
-	if !written {
+	if !written || sc.unwanted {
 		sc.code = codeGone
 	}
 	sc.h.requests.Observe(sc.path, sc.code, now.Sub(sc.begun), now)

@@ -38,7 +38,8 @@ func (s *stream) read(self int) {
 			s.endReading(err)
 		}
 		more = s.serve(&b, self) && err == nil
-		s.flush()
+		s.flush(true)
+		s.awaitWriter()
 	}
 }
 
@@ -57,14 +58,20 @@ func (s *stream) readCalls(b *queue.Batch) error {
 	return nil
 }
 
-// hasMore reports whether another frame is there, or the rest of one that has begun to come
-// is on its way.
+// hasMore reports whether another whole frame is here. It takes what has come, and does not
+// wait: nobody serves meanwhile what was begun.
 func (s *stream) hasMore() bool {
-	if s.hasFrame() {
-		return true
-	}
 	quiet, ok := s.nc.(interface{ Quiet() bool })
-	return ok && s.r.Buffered() > 0 && !quiet.Quiet()
+	for !s.hasFrame() {
+		n := s.r.Buffered()
+		if !ok || n == 0 || n == s.r.Size() || quiet.Quiet() {
+			return false
+		}
+		if _, err := s.r.Peek(n + 1); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // hasFrame reports whether a whole frame has been read, or what cannot be one.
@@ -132,6 +139,9 @@ func (s *stream) newCall(req frame.Request) *streamCall {
 		return sc
 	}
 	sc.path, sc.op = streamCalls[req.Call].path, streamCalls[req.Call].op
+	if sc.err = s.h.guard.Admit(s.peer); sc.err != nil {
+		return sc
+	}
 	if limit := s.h.routes[sc.path].limit; int64(req.Body) > limit {
 		sc.err = tooLarge(limit)
 		return sc
@@ -197,18 +207,17 @@ func (s *stream) drop(id uint32) {
 }
 
 // endReading says that there will be no more calls, and why. What is under way is
-// answered, but for leases that wait.
+// answered; leases that wait end, unless it is the agent that has ended it.
 func (s *stream) endReading(err error) {
 	s.mu.Lock()
 	s.ended = true
 	if rule := brokenRule(""); errors.As(err, &rule) {
 		code, text := s.h.failure(s.out, frame.Path, badRequest("%s", string(rule)))
-		s.note = frame.AppendReply(s.note, frame.Reply{Code: uint16(code), Body: uint32(len(text))})
-		s.note = append(s.note, text...)
+		s.last = append(frame.AppendReply(nil, frame.Reply{Code: uint16(code), Body: uint32(len(text))}), text...)
 	}
 	var leases []*streamCall
 	for _, sc := range s.calls {
-		if sc.kind == frame.Lease && !sc.expire.IsZero() {
+		if sc.kind == frame.Lease && !sc.expire.IsZero() && !sc.over && !s.hungUp {
 			sc.dropped = true
 			leases = append(leases, sc)
 		}
@@ -226,7 +235,10 @@ func (s *stream) serve(b *queue.Batch, self int) bool {
 	s.serving = true
 	s.turn++
 	watch := !s.watched
-	s.watched = true
+	if watch {
+		s.watched = true
+		s.setBusy(true)
+	}
 	s.mu.Unlock()
 	if watch {
 		s.poke()

@@ -37,7 +37,10 @@ func (t *localTransport) exchange(ctx context.Context, path string, kind frame.C
 	defer t.under.Add(-1)
 	if kind != 0 && len(body) <= maxStreamed && t.streams.wanted(others) {
 		if s := t.streams.get(ctx, t.dial); s != nil {
-			if a, err := s.call(ctx, kind, body); !errors.Is(err, errNotSent) {
+			t.polls.Add(1)
+			a, err := s.call(ctx, kind, body)
+			t.polls.Add(-1)
+			if !errors.Is(err, errNotSent) {
 				return a, err
 			}
 		}

@@ -20,6 +20,7 @@ type streams struct {
 	open    *stream   // nil before the first
 	opening bool      // somebody is at it
 	after   time.Time // when to try again
+	closed  int       // how often close was called
 	// crowd says how many calls there were lately while others were under way, more or less: streams are for them. A
 	// call that is alone is answered sooner on a connection of its own.
 	crowd int
@@ -61,6 +62,7 @@ func (t *streams) get(ctx context.Context, dial func(context.Context) (net.Conn,
 		return nil
 	}
 	t.opening = true
+	closed := t.closed
 	t.mu.Unlock()
 
 	s, wait := dialStream(ctx, dial)
@@ -72,6 +74,10 @@ func (t *streams) get(ctx context.Context, dial func(context.Context) (net.Conn,
 		return nil
 	}
 	t.open = s
+	if t.closed != closed {
+		t.open = nil // Somebody closed the client in the meantime: it ends with the call that it was made for.
+		s.end()
+	}
 	return s
 }
 
@@ -98,6 +104,7 @@ func (t *streams) close() {
 	t.mu.Lock()
 	s := t.open
 	t.open = nil
+	t.closed++
 	t.mu.Unlock()
 	if s != nil {
 		s.close()

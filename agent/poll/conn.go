@@ -35,6 +35,10 @@ type Group struct {
 	busy atomic.Int32         // connections on which a request is under way
 }
 
+// Add says that so many more requests are under way (fewer, if n is below 0) on what is no
+// connection of the group. It may be called by any goroutine.
+func (g *Group) Add(n int) { g.busy.Add(int32(n)) }
+
 const (
 	// skips is how often a connection waits like all others after it waited here for
 	// nothing.

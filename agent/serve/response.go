@@ -53,6 +53,15 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c.nc, bufio.NewReadWriter(c.r, bufio.NewWriter(c.nc)), nil
 }
 
+// SetBusy says whether the connection is at work while the handler has it; in the
+// beginning it is not. Others wait in another way meanwhile (package poll). One goroutine
+// at a time may call it.
+func (w *response) SetBusy(busy bool) {
+	if w.c.waits != nil {
+		w.c.waits.SetBusy(&w.c.s.polls, busy)
+	}
+}
+
 // Leaving is closed when the server drains: clients are to end what they have under way.
 func (w *response) Leaving() <-chan struct{} { return w.c.s.leaving() }
 
