@@ -56,17 +56,22 @@ func TestStreamLeasesThatWereDelivered(t *testing.T) {
 func TestStreamFlood(t *testing.T) {
 	w := newWorld(t)
 	w.create("q")
-	for name, flood := range map[string][]byte{
-		"unknown": request(1, 99, ""),
-		"large":   request(1, frame.Lease, strings.Repeat("x", 2000)),
-		"wrong":   request(1, frame.Produce, `{"queue_name":"`+strings.Repeat("none", 100)+`","request_timeout":"1s","items":[{}]}`),
+	for name, one := range map[string]struct {
+		call frame.Call
+		body string
+	}{
+		"unknown": {99, ""},
+		"large":   {frame.Lease, strings.Repeat("x", 2000)},
+		"wrong":   {frame.Produce, `{"queue_name":"` + strings.Repeat("none", 100) + `","request_timeout":"1s","items":[{}]}`},
 	} {
 		c := w.stream(jsonType)
-		sent, id := 0, uint32(1)
+		sent, id := 0, uint32(0)
 		for sent < 16<<20 {
-			b := flood
-			id++
-			b[4], b[5], b[6], b[7] = byte(id>>24), byte(id>>16), byte(id>>8), byte(id)
+			var b []byte
+			for range 1000 {
+				id++
+				b = append(b, request(id, one.call, one.body)...)
+			}
 			if err := c.conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +125,10 @@ func TestStreamClientThatDoesNotMindTheEnd(t *testing.T) {
 	drained := make(chan error)
 	go func() { drained <- w.server.Drain(context.Background()) }()
 	c.want(0, frame.Bye, "")
-	for i := uint32(2); ; i++ {
+	for i, begin := uint32(2), time.Now(); ; i++ {
+		if time.Since(begin) > 8*time.Second {
+			t.Fatal("the stream goes on for ever")
+		}
 		// Nothing is read when its time is over: the buffers of the socket fill up.
 		if err := c.conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
 			t.Fatal(err)

@@ -444,6 +444,7 @@ func TestStreamThatIsNotUsedEnds(t *testing.T) {
 	c := w.stream(jsonType)
 	c.send(1, frame.Lease, leaseJSON("q", "a", "400ms")) // As long as a call is under way it is in use.
 	c.want(1, 454, "no items")
+	w.waitFor("it is over", w.isIdle)
 	c.send(2, frame.Produce, produceJSON("q", "x")) // It is, until a while after that.
 	c.want(2, 200, "")
 	c.ended()
