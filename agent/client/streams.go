@@ -81,6 +81,17 @@ func (t *streams) get(ctx context.Context, dial func(context.Context) (net.Conn,
 	return s
 }
 
+// isOpen reports whether there is a stream.
+func (t *streams) isOpen() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open == nil {
+		return false
+	}
+	open, _ := t.open.isOpen()
+	return open
+}
+
 // dialStream opens a stream; without one it returns how long to wait.
 func dialStream(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*stream, time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)

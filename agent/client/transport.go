@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,9 @@ type localConn struct {
 	head  []byte
 	since time.Time // idle
 }
+
+// idleBeside is how many connections stay open beside a stream, on which most calls are made then.
+const idleBeside = 4
 
 // maxHead bounds the buffer of a connection that requests are written from; a larger body is written by itself.
 const maxHead = 64 << 10
@@ -150,13 +154,17 @@ func (t *localTransport) pop() *localConn {
 // put keeps a connection for the next request.
 func (t *localTransport) put(c *localConn) {
 	c.since = time.Now()
+	most := idleConns
+	if t.streams.isOpen() {
+		most = idleBeside
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.idle) < idleConns {
-		t.idle = append(t.idle, c)
-		return
+	t.idle = append(t.idle, c)
+	for len(t.idle) > most { // There are enough.
+		_ = t.idle[0].Close()
+		t.idle = slices.Delete(t.idle, 0, 1)
 	}
-	_ = c.Close() // There are enough.
 }
 
 // CloseIdleConnections closes the connections that are not in use.

@@ -164,9 +164,12 @@ func (l *Load) produce(ctx context.Context, c *client.Client, i int) {
 }
 
 // consume leases and completes what is in the queue.
-func (l *Load) consume(ctx context.Context, c *client.Client, i int) {
+func (l *Load) consume(ctx context.Context, c *client.Client, i int) { l.consumeSome(ctx, c, i, 20) }
+
+// consumeSome does so with a few at a time.
+func (l *Load) consumeSome(ctx context.Context, c *client.Client, i, batch int) {
 	for ctx.Err() == nil {
-		if !l.leaseAndComplete(ctx, c, queueName(i), "", 20) {
+		if !l.leaseAndComplete(ctx, c, queueName(i), "", batch) {
 			return
 		}
 	}

@@ -53,8 +53,8 @@ func TestMemory(t *testing.T) {
 func newLoad(t *testing.T, socket string, seed uint64) (*memtest.Load, time.Duration) {
 	during, whole := howLong(t)
 	l := &memtest.Load{
-		Socket: socket, Tally: memtest.NewTally(), Seed: seed, Backlog: 100_000, Queues: 180, LargeBody: 4_900_000,
-		Large: 6, Fetchers: 2, Senders: 6, Readers: 10, Waiting: 40, Silent: 36, Programs: 5,
+		Socket: socket, Tally: memtest.NewTally(), Seed: seed, Backlog: 100_000, Queues: 140, LargeBody: 4_900_000,
+		Large: 6, Fetchers: 2, Senders: 6, Readers: 10, Waiting: 40, Silent: 36, Programs: 3,
 	}
 	if whole {
 		l.Backlog = 1_000_000

@@ -11,9 +11,9 @@ import (
 // wait where there is nothing.
 const callers = 12
 
-// programConnections is how many connections a program has, about: its stream, which
-// counts as four, and some for what does not go there.
-const programConnections = 8
+// programConnections is how many connections a program has at most: its stream, which
+// counts as four, and one for each goroutine, as at the beginning.
+const programConnections = 4 + 3*callers
 
 // runProgram makes the calls of a program with many goroutines, which share a client: it
 // makes them on a stream.
@@ -22,7 +22,7 @@ func (l *Load) runProgram(ctx context.Context, c *client.Client, i int) {
 	for k := range callers {
 		queue := i*callers + k // Goroutines of a program are at different queues, too.
 		wg.Go(func() { l.produce(ctx, c, queue%l.Queues) })
-		wg.Go(func() { l.consume(ctx, c, queue%l.Queues) })
+		wg.Go(func() { l.consumeSome(ctx, c, queue%l.Queues, 10) }) // A large lease does not go on a stream.
 		wg.Go(func() { l.wait(ctx, c, 0) })
 	}
 	wg.Wait()

@@ -199,7 +199,8 @@ func (c *conn) refuse(err error) {
 // sendLast writes the last reply of a connection, for which the client has so
 // long.
 func (c *conn) sendLast(reply []byte, wait time.Duration) {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(wait))
+	// The buffer of a new connection takes it at once: only a busy machine needs the time.
+	_ = c.nc.SetWriteDeadline(time.Now().Add(max(wait, time.Second)))
 	_, _ = c.nc.Write(reply)
 	// What was sent and not read would make the kernel drop the answer.
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
