@@ -37,8 +37,13 @@ const (
 	streamWrite = 16 << 10 // so much is written at a time
 	// maxStreamCalls is how many calls of a stream may be under way, maxTurn how many of
 	// them are begun at a time.
-	maxStreamCalls = 256
-	maxTurn        = 64
+	maxStreamCalls = 512
+	maxTurn        = 256
+	// maxRefused is how many calls are refused at a time, for which no memory is reserved,
+	// and maxUnread how many replies wait for others to be written before nothing more is
+	// read.
+	maxRefused = 64
+	maxUnread  = 64
 	// maxHeldUp is how many readers of a stream a slow device can hold up, heldUpAfter
 	// after how long one is; it may be twice that.
 	maxHeldUp   = 4
@@ -319,7 +324,7 @@ func (s *stream) isLast() bool { return len(s.last) > 0 && len(s.calls) == 0 && 
 func (s *stream) awaitWriter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.writing && len(s.done) >= maxTurn {
+	for s.writing && len(s.done) >= maxUnread {
 		s.written.Wait()
 	}
 }

@@ -46,10 +46,14 @@ func (s *stream) read(self int) {
 // readCalls waits for frames and begins what they ask for. An error is why there will be
 // no more.
 func (s *stream) readCalls(b *queue.Batch) error {
-	for n := 0; n == 0 || n < maxTurn && s.hasMore(); n++ {
+	refused := 0
+	for n := 0; n == 0 || n < maxTurn && refused < maxRefused && s.hasMore(); n++ {
 		sc, body, err := s.readCall()
 		if err != nil {
 			return err
+		}
+		if sc.err != nil {
+			refused++
 		}
 		if err := s.begin(b, sc, body); err != nil {
 			return err

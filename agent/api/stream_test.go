@@ -389,11 +389,11 @@ func TestStreamCallsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	w.create("q")
 	c := w.stream(jsonType)
-	const most = 256
+	const most = 512
 	for i := range uint32(most + 1) {
 		c.send(i+1, frame.Lease, leaseJSON("q", fmt.Sprint(i), "10m"))
 	}
-	c.want(most+1, 454, "the stream has 256 calls under way")
+	c.want(most+1, 454, "the stream has 512 calls under way")
 	c.send(1, frame.Cancel, "")
 	c.want(1, 454, "cancelled")
 	c.send(most+1, frame.Produce, produceJSON("q", "x"))

@@ -17,7 +17,7 @@ import (
 
 const (
 	// maxStreamCalls is how many calls may be under way on a stream; the agent's bound is the same.
-	maxStreamCalls = 256
+	maxStreamCalls = 512
 	// streamBuffer is the size of the buffers of a stream, streamKept of what is kept of one that has grown.
 	streamBuffer, streamKept = 16 << 10, 64 << 10
 )

@@ -133,7 +133,7 @@ func TestWhatStreamsAreNotFor(t *testing.T) {
 // What a stream does not take goes another way.
 func TestStreamIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const leases, bound = 300, 256
+		const leases, bound = 600, 512
 		f := newFake()
 		c := servePipe(t, f)
 		crowd(t, f, c)
