@@ -39,7 +39,8 @@ type memoryShares struct {
 	open   int // partitions that are open for writing at a time
 	// inFlight is for bodies, unless the configuration says otherwise.
 	inFlight int64
-	// connections is for what a connection takes; each lease that waits has one.
+	// connections is for what a connection takes; each lease that waits has one, or is on
+	// a stream, which counts as four, and takes a KiB of what is in flight.
 	connections    int64
 	maxConnections int
 	// ahead is for items that are read ahead of the leases, all partitions

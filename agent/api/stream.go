@@ -245,6 +245,7 @@ func (s *stream) lookAtReader(seen *uint64) {
 		s.serving = false
 		self := s.reader
 		s.goroutines.Go(func() { s.read(self) })
+		s.poke() // What was answered was left to the one before.
 	}
 }
 
