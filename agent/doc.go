@@ -4,7 +4,8 @@
 // # Goroutines
 //
 // Run owns all of them and returns when they have ended: the HTTP server with
-// one goroutine a connection (bounded by [limits] max-connections), the loops
+// one goroutine a connection (bounded by [limits] max-connections), and one more for a
+// stream, or up to five while the device is slow (package api), the loops
 // of the partitions (package queue), the background work of the stores (package
 // badgerstore), the keeper of the last time seen, the watcher of processes that
 // hold leases (package access), and the supervisor, which feeds
