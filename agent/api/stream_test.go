@@ -57,7 +57,8 @@ func (c *wire) upgrade(headers string) *http.Response {
 func (w *world) stream(format string) *wire {
 	w.t.Helper()
 	c := w.dial()
-	resp := c.upgrade("Connection: Upgrade\r\nUpgrade: querator-stream\r\nContent-Type: " + format + "\r\nAccept: " + format + "\r\n")
+	headers := "Connection: Upgrade\r\nUpgrade: querator-stream\r\nContent-Type: " + format + "\r\nAccept: " + format + "\r\n"
+	resp := c.upgrade(headers) //nolint:bodyclose // What follows the head is the stream.
 	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != frame.Protocol {
 		w.t.Fatalf("the upgrade is answered %d, %v", resp.StatusCode, resp.Header)
 	}
