@@ -36,6 +36,10 @@
 // A lease that comes in the same group as the produce of its items is answered
 // after the common sync.
 //
+// A caller that finds the loop asleep serves its own request, and with it all that
+// wait: nobody has to be woken. The methods of Queue wait for the answer; whoever has
+// many requests under way begins them instead (Batch, Call), and serves them together.
+//
 // # Time
 //
 // Leases run on the time since boot, which counts suspend and knows no steps of
