@@ -162,15 +162,15 @@ func (q *Queue) withdraw(p *partition, r *request, err error) error {
 	return err
 }
 
-// adminTimeout bounds the calls that carry no request timeout of their own.
-const adminTimeout = 5 * time.Minute
+// AdminTimeout bounds the calls that carry no request timeout of their own.
+const AdminTimeout = 5 * time.Minute
 
 // call runs fn in the loop of p. When it returns an error nobody may have waited
 // for fn, which then runs later: what it writes must not be read.
 func (q *Queue) call(ctx context.Context, p *partition, fn func() error) error {
 	r := newRequest(kindCall)
 	r.call = fn
-	return q.submit(ctx, p, r, adminTimeout)
+	return q.submit(ctx, p, r, AdminTimeout)
 }
 
 // look runs fn, which only looks at the state, in the loop of a partition. The
@@ -179,7 +179,7 @@ func (q *Queue) look(ctx context.Context, p *partition, fn func()) error {
 	r := newRequest(kindCall)
 	r.quiet = true
 	r.call = func() error { fn(); return nil }
-	return q.submit(ctx, p, r, adminTimeout)
+	return q.submit(ctx, p, r, AdminTimeout)
 }
 
 // Produce adds the items and returns when they are on flash. Items whose
@@ -321,7 +321,7 @@ func (q *Queue) Retry(ctx context.Context, req *RetryRequest) error {
 	if err != nil {
 		return err
 	}
-	return q.submit(ctx, p, r, adminTimeout)
+	return q.submit(ctx, p, r, AdminTimeout)
 }
 
 // retryRequest returns what is to be asked of which partition.
@@ -359,7 +359,7 @@ func (q *Queue) Extend(ctx context.Context, req *ExtendRequest) (time.Time, erro
 		return time.Time{}, err
 	}
 	r.leaseTimeout, r.holder = req.LeaseTimeout, req.Holder
-	if err := q.submit(ctx, p, r, adminTimeout); err != nil {
+	if err := q.submit(ctx, p, r, AdminTimeout); err != nil {
 		return time.Time{}, err
 	}
 	return r.deadline, nil

@@ -133,7 +133,7 @@ func (q *Queue) Import(ctx context.Context, r *ImportRequest) ([]Item, error) {
 		items, err = p.importItems(r.Items)
 		return err
 	}
-	if err := q.submit(ctx, p, sent, adminTimeout); err != nil {
+	if err := q.submit(ctx, p, sent, AdminTimeout); err != nil {
 		return nil, err // See call.
 	}
 	return items, nil
@@ -206,7 +206,7 @@ func (q *Queue) redriveSome(ctx context.Context, p *partition, to *Queue, n int)
 	if marked == 0 {
 		return 0, nil
 	}
-	timer := time.NewTimer(adminTimeout)
+	timer := time.NewTimer(AdminTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-settled:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"net/http"
 	"strings"
@@ -34,11 +35,9 @@ const (
 	// goroutine and the larger buffers.
 	streamWidth = 3
 	streamRead  = 16 << 10 // of the reader's buffer
-	streamWrite = 16 << 10 // so much is written at a time
-	// maxStreamCalls is how many calls of a stream may be under way, maxTurn how many of
-	// them are begun at a time.
-	maxStreamCalls = 512
-	maxTurn        = 256
+	streamWrite = 8 << 10  // so much is written at a time, and twice of it kept for that
+	// maxTurn is how many calls are begun at a time.
+	maxTurn = 256
 	// maxRefused is how many calls are refused at a time, for which no memory is reserved,
 	// and maxUnread how many replies wait for others to be written before nothing more is
 	// read.
@@ -130,7 +129,7 @@ func (c *call) openStream() (*stream, error) {
 	}
 	s := &stream{
 		h: c.h, peer: c.peer, nc: nc, in: in, out: out, active: time.Now(),
-		r: bufio.NewReaderSize(rw, streamRead), wake: make(chan struct{}, 1), calls: make(map[uint32]*streamCall),
+		r: bufio.NewReaderSize(rw.Reader, streamRead), wake: make(chan struct{}, 1), calls: make(map[uint32]*streamCall),
 	}
 	s.written = sync.NewCond(&s.mu)
 	if l, ok := c.w.(interface{ Leaving() <-chan struct{} }); ok {
@@ -183,7 +182,7 @@ func (s *stream) poke() {
 func (s *stream) look(now time.Time, seen *uint64) (nap time.Duration, over bool) {
 	late, nap, over := s.lookLocked(now, seen)
 	for _, sc := range late {
-		sc.wait.Abort(errTimeout)
+		sc.wait.Abort(context.DeadlineExceeded)
 	}
 	return nap, over
 }
@@ -339,8 +338,9 @@ func (s *stream) write(batch []*streamCall, note []byte) {
 		if lease != nil {
 			s.addLease(sc.id, lease)
 		} else {
+			sc.take(int64(len(text))) // It has the names of a request in it, and may be as long.
 			s.buf = frame.AppendReply(s.buf, frame.Reply{ID: sc.id, Code: uint16(code), Body: uint32(len(text))})
-			s.buf = append(s.buf, text...)
+			s.add(text)
 		}
 		sc.upTo = s.said + int64(len(s.buf))
 		if len(s.buf) >= streamWrite {
@@ -356,32 +356,36 @@ func (s *stream) write(batch []*streamCall, note []byte) {
 }
 
 func (s *stream) addLease(id uint32, lease *gathered) {
-	size := lease.size()
-	s.buf = frame.AppendReply(s.buf, frame.Reply{ID: id, Code: http.StatusOK, Body: uint32(size)})
-	if size <= streamWrite && len(lease.cuts) == 0 {
-		s.buf = append(s.buf, lease.b...)
+	s.buf = frame.AppendReply(s.buf, frame.Reply{ID: id, Code: http.StatusOK, Body: uint32(lease.size())})
+	if len(lease.cuts) == 0 {
+		s.add(lease.b)
 		return
 	}
 	s.send()
-	_, _ = lease.WriteTo(writerFunc(s.put)) // See put.
+	_, _ = lease.WriteTo(s) // See Write.
 }
 
-// writerFunc is an io.Writer.
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+// add adds a reply's body to what is written, and writes it at once if it is long.
+func (s *stream) add(body []byte) {
+	if len(body) <= streamWrite {
+		s.buf = append(s.buf, body...)
+		return
+	}
+	s.send()
+	_, _ = s.Write(body) // See Write.
+}
 
 // send writes the buffer.
 func (s *stream) send() {
-	_, _ = s.put(s.buf) // See put.
+	_, _ = s.Write(s.buf) // See Write.
 	if s.buf = s.buf[:0]; cap(s.buf) > 2*streamWrite {
 		s.buf = nil
 	}
 }
 
-// put writes p. The first error ends the connection; it is kept, and whoever looks at
-// it has nobody to tell.
-func (s *stream) put(p []byte) (n int, err error) {
+// Write writes p to the connection, for whoever writes. The first error ends the
+// connection; it is kept, and whoever looks at it has nobody to tell.
+func (s *stream) Write(p []byte) (n int, err error) {
 	s.said += int64(len(p))
 	if s.fault != nil || len(p) == 0 {
 		return 0, s.fault

@@ -5,25 +5,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/kapetan-io/querator-edge/agent/access"
 	"github.com/kapetan-io/querator-edge/agent/frame"
 	"github.com/kapetan-io/querator-edge/agent/pb"
 	"github.com/kapetan-io/querator-edge/queue"
 )
-
-// streamCalls are the calls that a stream has, by their numbers.
-var streamCalls = [...]struct {
-	path string
-	op   access.Operation
-}{
-	frame.Produce:  {"/v1/queue.produce", access.Produce},
-	frame.Lease:    {"/v1/queue.lease", access.Consume},
-	frame.Complete: {"/v1/queue.complete", access.Consume},
-	frame.Retry:    {"/v1/queue.retry", access.Consume},
-}
-
-// retryTimeout is the request timeout of a call that has none, as over HTTP.
-const retryTimeout = 5 * time.Minute
 
 // streamCallMemory is what a call of a stream takes of memory beside its body; it is
 // reserved like that.
@@ -34,7 +19,6 @@ type streamCall struct {
 	call
 	id    uint32
 	kind  frame.Call
-	path  string
 	begun time.Time
 
 	wait  queue.Call
@@ -83,7 +67,7 @@ func (sc *streamCall) start(b *queue.Batch, f format, body []byte) (expire time.
 	if err != nil {
 		return expire, err
 	}
-	return sc.begun.Add(retryTimeout), q.BeginRetry(b, &sc.wait, retryOf(&req))
+	return sc.begun.Add(queue.AdminTimeout), q.BeginRetry(b, &sc.wait, retryOf(&req))
 }
 
 func (sc *streamCall) startLease(b *queue.Batch, f format, body []byte) (expire time.Time, err error) {
@@ -116,7 +100,7 @@ func (sc *streamCall) result(out format) (code int, text []byte, lease *gathered
 	}
 	switch {
 	case sc.err != nil:
-		code, text = sc.h.failure(out, sc.path, sc.err)
+		code, text = sc.h.failure(out, sc.kind.Path(), sc.err)
 		return code, text, nil
 	case out == formatProtobuf:
 		return http.StatusOK, []byte(okProtobuf), nil
@@ -151,7 +135,7 @@ func (sc *streamCall) end(written bool, now time.Time) {
 	if !written || sc.unwanted {
 		sc.code = codeGone
 	}
-	sc.h.requests.Observe(sc.path, sc.code, now.Sub(sc.begun), now)
+	sc.h.requests.Observe(sc.kind.Path(), sc.code, now.Sub(sc.begun), now)
 }
 
 // notInStream is the answer to a call that a stream does not have.

@@ -12,9 +12,6 @@ import (
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// errTimeout is why a call ends for want of time.
-var errTimeout = context.DeadlineExceeded
-
 // brokenRule is why a client is told that its stream ends.
 type brokenRule string
 
@@ -138,16 +135,17 @@ func (s *stream) newCall(req frame.Request) *streamCall {
 	if req.Call == frame.Cancel {
 		return sc
 	}
-	if int(req.Call) >= len(streamCalls) {
+	rt := s.h.routes[req.Call.Path()]
+	if rt == nil {
 		sc.err = notInStream(req.Call)
 		return sc
 	}
-	sc.path, sc.op = streamCalls[req.Call].path, streamCalls[req.Call].op
+	sc.op = rt.op
 	if sc.err = s.h.guard.Admit(s.peer); sc.err != nil {
 		return sc
 	}
-	if limit := s.h.routes[sc.path].limit; int64(req.Body) > limit {
-		sc.err = tooLarge(limit)
+	if int64(req.Body) > rt.limit {
+		sc.err = tooLarge(rt.limit)
 		return sc
 	}
 	sc.err = sc.reserve(streamCallMemory+int64(req.Body), int64(req.Body))
@@ -187,7 +185,7 @@ func (s *stream) register(sc *streamCall) error {
 	if s.calls[sc.id] != nil || sc.id == 0 {
 		return brokenRule(fmt.Sprintf("a frame has the id %d, which is 0 or that of a call that is not answered", sc.id))
 	}
-	if len(s.calls) >= maxStreamCalls && sc.err == nil {
+	if len(s.calls) >= frame.MaxCalls && sc.err == nil {
 		sc.err = &queue.Error{Kind: queue.ErrOverloaded, Op: "stream", Msg: fmt.Sprintf(
 			"the stream has %d calls under way, and may not have more; try again", len(s.calls))}
 	}

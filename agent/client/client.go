@@ -132,11 +132,7 @@ func (c *Client) call(ctx context.Context, path string, req, out proto.Message) 
 	if err != nil {
 		return &Error{kind: ErrInvalid, cause: err, Message: fmt.Sprintf("%s: %v", path, err)}
 	}
-	var kind frame.Call
-	if path == "/v1/queue.retry" {
-		kind = frame.Retry
-	}
-	reply, err := c.post(ctx, path, kind, body)
+	reply, err := c.post(ctx, path, body)
 	if err != nil || out == nil {
 		return err
 	}
@@ -146,9 +142,13 @@ func (c *Client) call(ctx context.Context, path string, req, out proto.Message) 
 	return nil
 }
 
-// post sends an encoded request and returns the encoded reply, or an error if the agent answered with one. kind is
-// what the call is called on a stream, 0 if it does not go there.
-func (c *Client) post(ctx context.Context, path string, kind frame.Call, body []byte) ([]byte, error) {
+// post sends an encoded request and returns the encoded reply, or an error if the agent answered with one.
+func (c *Client) post(ctx context.Context, path string, body []byte) ([]byte, error) {
+	return c.postAs(ctx, path, frame.CallOf(path), body)
+}
+
+// postAs is post for a call that goes on streams as the kind, 0 if it does not go there.
+func (c *Client) postAs(ctx context.Context, path string, kind frame.Call, body []byte) ([]byte, error) {
 	if err := c.setUp(); err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func kindOf(code int, message string) error {
 			return ErrShutdown
 		}
 		return ErrInvalid
-	case 454:
+	case codeTryAgain:
 		switch {
 		case strings.Contains(message, "no items are in the queue"):
 			return ErrEmpty

@@ -76,7 +76,7 @@ const defaultWait = 30 * time.Second
 
 // Produce adds the items to one partition of the queue, in their order. They are on flash when it returns nil.
 func (c *Client) Produce(ctx context.Context, queue string, items ...ProduceItem) error {
-	_, err := c.post(ctx, "/v1/queue.produce", frame.Produce, produceBody(queue, requestTimeout(ctx), items))
+	_, err := c.post(ctx, "/v1/queue.produce", produceBody(queue, requestTimeout(ctx), items))
 	return err
 }
 
@@ -108,7 +108,7 @@ func (c *Client) Lease(ctx context.Context, queue string, o LeaseOptions) ([]Ite
 	if o.BatchSize > maxStreamedLease {
 		kind = 0 // The answer may be large, and keep those of others waiting.
 	}
-	reply, err := c.post(ctx, "/v1/queue.lease", kind, body)
+	reply, err := c.postAs(ctx, "/v1/queue.lease", kind, body)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (c *Client) Lease(ctx context.Context, queue string, o LeaseOptions) ([]Ite
 // Complete marks leased items of one partition as done, all or none. An error of kind ErrLeaseLost says that one
 // of them is not leased under that id.
 func (c *Client) Complete(ctx context.Context, queue string, partition int, ids ...string) error {
-	_, err := c.post(ctx, "/v1/queue.complete", frame.Complete, completeBody(queue, partition, requestTimeout(ctx), ids))
+	_, err := c.post(ctx, "/v1/queue.complete", completeBody(queue, partition, requestTimeout(ctx), ids))
 	return err
 }
 

@@ -15,12 +15,8 @@ import (
 	"github.com/kapetan-io/querator-edge/agent/frame"
 )
 
-const (
-	// maxStreamCalls is how many calls may be under way on a stream; the agent's bound is the same.
-	maxStreamCalls = 512
-	// streamBuffer is the size of the buffers of a stream, streamKept of what is kept of one that has grown.
-	streamBuffer, streamKept = 16 << 10, 64 << 10
-)
+// streamBuffer is the size of the buffers of a stream, streamKept of what is kept of one that has grown.
+const streamBuffer, streamKept = 16 << 10, 64 << 10
 
 // errNotSent says that a call was not sent on a stream, so that it may be made in another way.
 var errNotSent = errors.New("not sent")
@@ -110,7 +106,7 @@ func (s *stream) call(ctx context.Context, kind frame.Call, body []byte) (*answe
 func (s *stream) begin(sc *streamCall, kind frame.Call, body []byte) (id uint32, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || len(s.calls) >= maxStreamCalls {
+	if s.ended || len(s.calls) >= frame.MaxCalls {
 		return 0, false
 	}
 	for {

@@ -75,8 +75,9 @@ func (t *streams) get(ctx context.Context, dial func(context.Context) (net.Conn,
 	}
 	t.open = s
 	if t.closed != closed {
-		t.open = nil // Somebody closed the client in the meantime: it ends with the call that it was made for.
+		t.open = nil // Somebody closed the client in the meantime.
 		s.end()
+		return nil
 	}
 	return s
 }

@@ -30,7 +30,8 @@
 // The id is the client's choice: any but 0 and those of its calls that are not answered.
 // Replies come in any order. Code and body are what the call would have been answered
 // over HTTP, and the body of a request what it would have been there; one has at most
-// MaxBody bytes, and larger ones go over HTTP. The calls are numbered, see Call.
+// MaxBody bytes, and larger ones go over HTTP. At most MaxCalls are under way; more are
+// refused. The calls are numbered, see Call.
 //
 // The call Cancel has no body and is not answered: it says that nobody waits for the
 // call with that id any more. That is answered none the less, and soon; items that were
@@ -48,6 +49,7 @@ package frame
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 )
 
 // Path is where a stream begins, and Protocol what it is called in the Upgrade header.
@@ -68,8 +70,32 @@ const (
 	Retry    Call = 4
 )
 
-// MaxBody is how many bytes the body of a request may have.
-const MaxBody = 64 << 10
+// paths are what the calls are called over HTTP.
+var paths = [...]string{
+	Produce:  "/v1/queue.produce",
+	Lease:    "/v1/queue.lease",
+	Complete: "/v1/queue.complete",
+	Retry:    "/v1/queue.retry",
+}
+
+// Path returns what the call is called over HTTP; empty for those that are not there.
+func (c Call) Path() string {
+	if int(c) < len(paths) {
+		return paths[c]
+	}
+	return ""
+}
+
+// CallOf returns the call that has the path over HTTP; Cancel, which has none, for those
+// that a stream does not have.
+func CallOf(path string) Call { return Call(max(slices.Index(paths[:], path), 0)) }
+
+// MaxBody is how many bytes the body of a request may have, MaxCalls how many calls may be
+// under way.
+const (
+	MaxBody  = 64 << 10
+	MaxCalls = 512
+)
 
 // Bye is the code of the reply by which the agent ends a stream.
 const Bye = 0

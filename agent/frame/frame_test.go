@@ -45,6 +45,24 @@ func TestHeads(t *testing.T) {
 	}
 }
 
+func TestPaths(t *testing.T) {
+	for call, path := range map[frame.Call]string{1: "/v1/queue.produce", 2: "/v1/queue.lease", 3: "/v1/queue.complete", 4: "/v1/queue.retry"} {
+		if call.Path() != path || frame.CallOf(path) != call {
+			t.Errorf("%d is %q, and %s is %d", call, call.Path(), path, frame.CallOf(path))
+		}
+	}
+	for _, call := range []frame.Call{frame.Cancel, 5, 255} {
+		if call.Path() != "" {
+			t.Errorf("%d is %q", call, call.Path())
+		}
+	}
+	for _, path := range []string{"", "/", "/v1/queue.extend", frame.Path} {
+		if call := frame.CallOf(path); call != frame.Cancel {
+			t.Errorf("%q is %d", path, call)
+		}
+	}
+}
+
 func TestShortHeads(t *testing.T) {
 	for size := range byte(frame.ReplyHead) {
 		b := append([]byte{0, 0, 0, size}, make([]byte, frame.ReplyHead)...)
