@@ -26,6 +26,12 @@ import (
 // So when many calls come at about the same time, nothing but the reads, the writes and
 // the commit is between them and the device, and each of these is for all of them.
 //
+// What is answered while the reader is in the engine, such as a lease that need not wait
+// for the sync of the commit that it is in, is written when the reader is back, or by the
+// keeper within heldUpAfter: to wake the keeper for each lease made a lease a sixth
+// quicker where a sync takes 0.2 ms, and took a tenth of the rate and twice the processor
+// time of the agent.
+//
 // A call is registered (calls) from its frame to its reply, and counted in the budget of
 // bytes in flight. Whatever answers it puts it into done, without waiting; whoever writes
 // takes it from there. One writes at a time.

@@ -95,6 +95,32 @@ func TestStreamFlood(t *testing.T) {
 	}
 }
 
+// A reply that repeats what was sent is counted as long as it is not read.
+func TestStreamLongReplies(t *testing.T) {
+	w := newWorld(t)
+	c := w.stream(jsonType)
+	name := strings.Repeat("\\u0001", 9000) // 9000 bytes, six times as many in JSON.
+	var all []byte
+	for i := range uint32(40) { // More than the buffers of a socket take.
+		all = append(all, request(i+1, frame.Produce, `{"queue_name":"`+name+`","request_timeout":"1s","items":[{}]}`)...)
+	}
+	sent := make(chan error, 1)
+	go func() { _, err := c.conn.Write(all); sent <- err }()
+	w.waitFor("the reply that is written is counted", func() bool {
+		w.do("GET", "/health", nil)
+		return w.h.Budget().InFlight() > 54_000
+	})
+	for range 40 {
+		if _, code, body := c.reply(); code != 400 || len(body) < 54_000 {
+			t.Fatalf("%d, %d bytes", code, len(body))
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	w.waitFor("it is read", w.isIdle)
+}
+
 // What was begun is served although the rest of another frame is missing, however much of it is there.
 func TestStreamServesBeforeAFrameIsWhole(t *testing.T) {
 	w := newWorld(t)
