@@ -167,7 +167,8 @@ func TestFilesAreShort(t *testing.T) {
 }
 
 // TestNoTestSleeps checks that tests wait for events. Inside testing/synctest a sleep takes no time and hopes
-// for nothing; a function counts as inside when its file uses synctest, or when it calls a function of such a file.
+// for nothing; a test counts as inside where it stands in the arguments of synctest.Test or of a function of a file that
+// uses synctest, and a function that is no test when its file uses synctest.
 func TestNoTestSleeps(t *testing.T) {
 	all := sources(t)
 	bubbles := make(map[string]bool) // dir.function
@@ -179,32 +180,37 @@ func TestNoTestSleeps(t *testing.T) {
 		}
 	}
 	for _, s := range all {
-		if !s.test || usesSynctest(s) {
+		if !s.test {
 			continue
 		}
 		for _, decl := range s.ast.Decls {
-			var sleeps []ast.Node
-			inside := false
-			ast.Inspect(decl, func(n ast.Node) bool {
-				call, ok := n.(*ast.CallExpr)
-				if !ok {
-					return true
-				}
-				if isSelector(call.Fun, "time", "Sleep") {
-					sleeps = append(sleeps, call)
-				}
-				if f, ok := call.Fun.(*ast.Ident); ok && bubbles[s.dir+"."+f.Name] {
-					inside = true
-				}
-				return true
-			})
-			for _, n := range sleeps {
-				if !inside {
-					t.Errorf("%s sleeps; wait for what is to happen, or use testing/synctest", s.at(n))
-				}
+			f, ok := decl.(*ast.FuncDecl)
+			if ok && usesSynctest(s) && !strings.HasPrefix(f.Name.Name, "Test") {
+				continue
+			}
+			for _, n := range sleepsOutside(decl, func(fun ast.Expr) bool {
+				f, ok := fun.(*ast.Ident)
+				return isSelector(fun, "synctest", "Test") || ok && bubbles[s.dir+"."+f.Name]
+			}) {
+				t.Errorf("%s sleeps; wait for what is to happen, or use testing/synctest", s.at(n))
 			}
 		}
 	}
+}
+
+// sleepsOutside returns the calls of time.Sleep that do not stand in the arguments of a bubble.
+func sleepsOutside(n ast.Node, isBubble func(fun ast.Expr) bool) (sleeps []ast.Node) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		if isSelector(call.Fun, "time", "Sleep") {
+			sleeps = append(sleeps, call)
+		}
+		return !isBubble(call.Fun)
+	})
+	return sleeps
 }
 
 func usesSynctest(s *source) bool { return slices.Contains(s.imports(), "testing/synctest") }
