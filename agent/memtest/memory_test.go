@@ -37,6 +37,9 @@ func howLong(t *testing.T) (during time.Duration, whole bool) {
 
 const mib = 1 << 20
 
+// allForOne lets one user, who is all clients here, have all connections that there are.
+const allForOne = "[limits]\nmax-user-connections = 1000\n"
+
 // waitTimeout bounds waiting for a process that is expected to act.
 const waitTimeout = time.Minute
 
@@ -53,8 +56,8 @@ func TestMemory(t *testing.T) {
 func newLoad(t *testing.T, socket string, seed uint64) (*memtest.Load, time.Duration) {
 	during, whole := howLong(t)
 	l := &memtest.Load{
-		Socket: socket, Tally: memtest.NewTally(), Seed: seed, Backlog: 100_000, Queues: 140, LargeBody: 4_900_000,
-		Large: 6, Fetchers: 2, Senders: 6, Readers: 10, Waiting: 40, Silent: 36, Programs: 3,
+		Socket: socket, Tally: memtest.NewTally(), Seed: seed, Backlog: 100_000, Queues: 200, LargeBody: 4_900_000,
+		Large: 6, Fetchers: 2, Senders: 6, Readers: 10, Waiting: 40, Silent: 36, Programs: 2,
 	}
 	if whole {
 		l.Backlog = 1_000_000
@@ -102,7 +105,7 @@ func underLimit(t *testing.T, limit int64) {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "querator.toml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "memory-limit = %d\n", limit), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "memory-limit = %d\n%s", limit, allForOne), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := &crashtest.Agent{Binary: wrapper, Dir: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "s"),
