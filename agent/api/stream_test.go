@@ -110,6 +110,16 @@ func (c *wire) want(id uint32, code int, part string) string {
 	return body
 }
 
+// wantDone reads the replies to so many calls, each of which was done.
+func (c *wire) wantDone(n int) {
+	c.t.Helper()
+	for range n {
+		if id, code, body := c.reply(); code != 200 {
+			c.t.Errorf("%d is answered %d %.100s", id, code, body)
+		}
+	}
+}
+
 // ended asserts that the agent closes the connection.
 func (c *wire) ended() {
 	c.t.Helper()
@@ -264,11 +274,7 @@ func TestStreamWaitingLeases(t *testing.T) {
 	c.want(1, 200, "YnkgSFRUUA==")
 	c.send(4, frame.Lease, leaseJSON("q", "a", "1m")) // The client id is free again.
 	c.send(5, frame.Produce, produceJSON("q", "here"))
-	for range 2 {
-		if id, code, body := c.reply(); code != 200 || id != 4 && id != 5 {
-			t.Errorf("%d is answered %d %s", id, code, body)
-		}
-	}
+	c.wantDone(2)
 }
 
 func TestStreamCancel(t *testing.T) {
@@ -398,11 +404,7 @@ func TestStreamCallsAreBounded(t *testing.T) {
 	c.send(1, frame.Cancel, "")
 	c.want(1, 454, "cancelled")
 	c.send(most+1, frame.Produce, produceJSON("q", "x"))
-	for range 2 {
-		if id, code, body := c.reply(); code != 200 {
-			t.Errorf("%d is answered %d %s", id, code, body)
-		}
-	}
+	c.wantDone(2)
 }
 
 // A client that stops reading is cut off, and what it was leased is ready again.
@@ -466,11 +468,7 @@ func TestStreamDrain(t *testing.T) {
 		}
 	}
 	polite.send(2, frame.Produce, produceJSON("q", "x")) // It was on its way.
-	for range 2 {
-		if id, code, body := polite.reply(); code != 200 {
-			t.Errorf("%d is answered %d %s", id, code, body)
-		}
-	}
+	polite.wantDone(2)
 	if err := polite.conn.(*net.UnixConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
