@@ -40,6 +40,12 @@ func (s *fullStorage) OpenPartition(key queue.PartitionKey) (queue.PartitionStor
 	return &fullPartition{PartitionStore: ps, storage: s}, err
 }
 
+// freeAfter makes room after some d: between two looks of a partition, not in the
+// middle of one, which would find room for its record and none for what moves.
+func (s *fullStorage) freeAfter(d time.Duration) {
+	time.AfterFunc(d+10*time.Millisecond, func() { s.full.Store(false) })
+}
+
 type fullPartition struct {
 	queue.PartitionStore
 	storage *fullStorage
@@ -89,7 +95,7 @@ func inFullWorld(t *testing.T, fn func(w *world, s *fullStorage, q *queue.Queue,
 		s.full.Store(true)
 		w.stop()
 		open()
-		time.AfterFunc(time.Second/2, func() { s.full.Store(false) })
+		s.freeAfter(time.Second / 2)
 		w.complete(w.queue("q"), leased...) // It waits while opening finds no room.
 		w.stop()
 		synctest.Wait()
@@ -106,13 +112,13 @@ func TestWaitForRoom(t *testing.T) {
 		if !errors.Is(err, queue.ErrFull) || time.Since(began) > 100*time.Millisecond {
 			t.Errorf("produce: %v after %s, want ErrFull at once", err, time.Since(began))
 		}
-		time.AfterFunc(time.Second, func() { s.full.Store(false) })
+		s.freeAfter(time.Second)
 		w.retry(q, queue.RetryItem{}, leased...)
 		if d := time.Since(began); d < time.Second || d > 1100*time.Millisecond {
 			t.Errorf("retry was answered after %s, want it when there was room", d)
 		}
 		s.full.Store(true)
-		time.AfterFunc(time.Second, func() { s.full.Store(false) })
+		s.freeAfter(time.Second)
 		if got := w.tryLease(q, 2, time.Minute); len(got) != 2 {
 			t.Errorf("leased %q, want b and c", payloads(got))
 		}
@@ -163,7 +169,7 @@ func TestHaltedWithoutRoom(t *testing.T) {
 		s.full.Store(true)
 		time.AfterFunc(time.Second/2, func() { s.halt.Store(int64(10 * time.Second)) })
 		began := time.Now()
-		time.AfterFunc(10*time.Second+time.Second, func() { s.full.Store(false) })
+		s.freeAfter(10*time.Second + time.Second)
 		w.retry(q, queue.RetryItem{}, leased...)
 		if d := time.Since(began); d < 10*time.Second+time.Second || d > 10*time.Second+1100*time.Millisecond {
 			t.Errorf("retry was answered after %s, want it when there was room", d)
