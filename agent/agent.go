@@ -249,6 +249,7 @@ func (a *Agent) newServer() *serve.Server {
 		CountConn:     func(n int) { a.conns.Add(int64(n)) },
 		Greet:         a.handler.Greet,
 		Leave:         a.handler.Leave,
+		Begin:         a.handler,
 	}
 }
 

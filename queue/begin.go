@@ -29,19 +29,36 @@ type Call struct {
 // empty. It belongs to one goroutine.
 type Batch struct {
 	parts []*partition
+	last  *partition // that the last requests were for
 }
 
-// Serve hands over what was begun. The caller itself serves the requests of one
-// partition if nobody is at it, up to the end of their commit; those of all others are
-// left to their loops.
+// Serve hands over what was begun. The caller itself serves it, up to the end of the
+// commit, if it is for one partition, the last was for the same, and nobody is at it.
+// Where there are several their loops serve them, so that none waits for another's
+// commit.
 func (b *Batch) Serve() {
-	for i, p := range b.parts {
-		if i < len(b.parts)-1 {
-			p.inbox.poke()
-		} else {
-			p.help()
-		}
+	if len(b.parts) == 0 {
+		return
 	}
+	alone := len(b.parts) == 1 && (b.last == nil || b.last == b.parts[0])
+	b.last = b.parts[len(b.parts)-1]
+	if !alone {
+		b.HandOver()
+		return
+	}
+	b.last.help()
+	b.clear()
+}
+
+// HandOver hands over what was begun to the loops of the partitions, and returns at once.
+func (b *Batch) HandOver() {
+	for _, p := range b.parts {
+		p.inbox.poke()
+	}
+	b.clear()
+}
+
+func (b *Batch) clear() {
 	clear(b.parts)
 	b.parts = b.parts[:0]
 }

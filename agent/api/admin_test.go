@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,18 +170,18 @@ var calls = []string{
 // Health says in words what is wrong, and stays what clients of Querator know.
 func TestHealthNotes(t *testing.T) {
 	problem := api.Problem{About: "clock", Text: "not believed", Hint: "set it"}
-	list := []api.Problem{problem}
+	var list atomic.Pointer[[]api.Problem]
+	list.Store(&[]api.Problem{problem})
 	w := newWorld(t, func(o *api.Options, _ *queue.Limits) {
-		o.Problems = func(context.Context) []api.Problem { return list }
+		o.Problems = func(context.Context) []api.Problem { return *list.Load() }
 	})
 	w.create("q")
 	a := w.do("GET", "/health", nil)
 	if s := string(a.body); a.code != 200 || !strings.HasPrefix(s, `{"status":"pass",`) || !strings.Contains(s, `"notes":["clock: not believed; set it"]`) {
 		t.Errorf("with a warning: %d %s", a.code, s)
 	}
-	for range 100 {
-		list = append(list, problem)
-	}
+	many := slices.Repeat([]api.Problem{problem}, 101)
+	list.Store(&many)
 	if err := w.svc.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}

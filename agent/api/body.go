@@ -148,7 +148,11 @@ func (c *call) await(n int64) error {
 		return err
 	}
 	if c.r == nil {
-		return c.reserve(n, n) // Others on the stream would wait, too.
+		err := c.reserve(n, n) // Others that are read with it would wait, too.
+		if err != nil && c.hasty {
+			return errWaits
+		}
+		return err
 	}
 	taken, err := c.h.budget.line.wait(c.r.Context(), c.user(), min(roomWait, c.h.bodyTimeout), func() (full bool, err error) { return c.takeRoom(n, n) })
 	if !taken && err == nil {

@@ -171,6 +171,7 @@ type call struct {
 	bodyRead bool  // the whole of the body has been read
 	code     int   // of the reply; 0 before it
 	observed bool  // it is in the metrics
+	hasty    bool  // it would rather not be begun than wait (errWaits)
 }
 
 // ServeHTTP answers one request.
@@ -229,8 +230,10 @@ func (c *call) post() error {
 		return &wireError{code: http.StatusNotImplemented, msg: "no such method; " + c.r.URL.Path}
 	}
 	c.op = rt.op
-	if err := c.h.guard.Admit(c.peer); err != nil {
-		return c.refuse(rt.limit, err)
+	if before, ok := c.w.(interface{ Admitted() bool }); !ok || !before.Admitted() {
+		if err := c.h.guard.Admit(c.peer); err != nil {
+			return c.refuse(rt.limit, err)
+		}
 	}
 	if rt.bodyStream {
 		return rt.serve(c, formatJSON, nil)

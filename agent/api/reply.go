@@ -24,8 +24,10 @@ const (
 
 // replyFormat returns the format that the client wants. When it wants none that
 // there is, that is the answer, although what it asked for has been done.
-func (c *call) replyFormat() (format, error) {
-	f, value, ok := parseFormat(c.r.Header.Get("Accept"))
+func (c *call) replyFormat() (format, error) { return acceptedFormat(c.r.Header) }
+
+func acceptedFormat(header http.Header) (format, error) {
+	f, value, ok := parseFormat(header.Get("Accept"))
 	if !ok {
 		return formatJSON, contentError("Accept header '%s' is invalid format or unrecognized content type,"+
 			" only [application/json,application/protobuf] are supported by this method", value)

@@ -93,7 +93,7 @@ func (w *world) listen() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second, Greet: w.h.Greet, Leave: w.h.Leave}
+	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second, Greet: w.h.Greet, Leave: w.h.Leave, Begin: w.h}
 	w.server = server
 	done := make(chan struct{})
 	go func() {

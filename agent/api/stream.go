@@ -339,8 +339,7 @@ func (s *stream) awaitWriter() {
 func (s *stream) write(batch []*streamCall, note []byte) {
 	s.buf = append(s.buf, note...)
 	for _, sc := range batch {
-		code, text, lease := sc.result(s.out)
-		sc.code = code
+		code, text, lease := sc.result(s.out, sc.unwanted)
 		if lease != nil {
 			s.addLease(sc.id, lease)
 		} else {
@@ -357,7 +356,7 @@ func (s *stream) write(batch []*streamCall, note []byte) {
 	now := time.Now()
 	for _, sc := range batch {
 		// As over HTTP, what the kernel has was delivered.
-		sc.end(s.sent >= sc.upTo, now)
+		sc.end(s.sent >= sc.upTo && !sc.unwanted, now)
 	}
 }
 

@@ -130,7 +130,7 @@ func (s *stream) readCall() (sc *streamCall, body []byte, err error) {
 
 // newCall returns a call for which there is room, or which has an error.
 func (s *stream) newCall(req frame.Request) *streamCall {
-	sc := &streamCall{call: call{h: s.h, peer: s.peer}, id: req.ID, kind: req.Call, begun: time.Now()}
+	sc := &streamCall{begunCall: begunCall{call: call{h: s.h, peer: s.peer}, kind: req.Call, begun: time.Now()}, id: req.ID}
 	sc.wait.Answered = func() { s.answered(sc) }
 	if req.Call == frame.Cancel {
 		return sc
@@ -166,7 +166,7 @@ func (s *stream) begin(b *queue.Batch, sc *streamCall, body []byte) error {
 		s.answered(sc)
 		return nil
 	}
-	expire, err := sc.start(b, s.in, body)
+	expire, err := sc.start(b, s.in, body, streamCallMemory)
 	if err != nil {
 		sc.err = err
 		s.answered(sc)

@@ -61,6 +61,7 @@ type Conn struct {
 	out         *os.File   // the socket meanwhile, of which nothing else knows
 	read, write time.Time  // the deadlines
 	closed      bool
+	lent        bool // out is in somebody's hands, see Lend
 
 	local, remote net.Addr
 }
@@ -336,9 +337,9 @@ func (c *Conn) Close() error {
 	if c.out == nil {
 		return c.nc.Close()
 	}
-	// Whoever waits for it notices by this.
-	if raw, err := c.out.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	c.shutDown()
+	if c.lent {
+		return nil
 	}
 	return c.out.Close()
 }

@@ -29,6 +29,18 @@ type conn struct {
 	busy     bool
 	answered bool // a reply was given
 	peer     any  // what Greet returned
+
+	skip     int  // so many requests are not begun
+	admitted bool // see Exchange
+
+	// While the connection is in the crowd: of whoever reads it.
+	back   chan struct{} // gets a token when the goroutine has the connection again
+	fd     int
+	rest   *rest // is to be written
+	over   bool  // it is to be ended
+	x      *Exchange
+	again  bool      // something came while a request was under way
+	active time.Time // when it joined, or the last reply was written
 }
 
 // waiter is a connection that is a poll.Conn.
@@ -36,6 +48,8 @@ type waiter interface {
 	Wait(g *poll.Group, d time.Duration) bool
 	SetBusy(g *poll.Group, busy bool)
 	WriteBuffers(bufs *net.Buffers) (int64, error)
+	Lend() (fd int, ok bool)
+	Return()
 }
 
 const (
@@ -61,9 +75,10 @@ func newConn(s *Server, nc net.Conn) *conn {
 
 // limited reads from a connection; the head of a request is bounded.
 type limited struct {
-	r    io.Reader
-	left int   // bytes of a head that may still be read; below 0 is no bound
-	err  error // of the last read
+	r      io.Reader
+	before []byte // comes before what is read from r
+	left   int    // bytes of a head that may still be read; below 0 is no bound
+	err    error  // of the last read
 }
 
 var errLargeHead = errors.New("the head of the request is too large")
@@ -71,15 +86,26 @@ var errLargeHead = errors.New("the head of the request is too large")
 func (l *limited) Read(p []byte) (n int, err error) {
 	switch {
 	case l.left < 0:
-		n, err = l.r.Read(p)
+		n, err = l.read(p)
 	case l.left == 0:
 		err = errLargeHead
 	default:
-		n, err = l.r.Read(p[:min(len(p), l.left)])
+		n, err = l.read(p[:min(len(p), l.left)])
 		l.left -= n
 	}
 	l.err = err
 	return n, err
+}
+
+func (l *limited) read(p []byte) (int, error) {
+	if len(l.before) == 0 {
+		return l.r.Read(p)
+	}
+	n := copy(p, l.before)
+	if l.before = l.before[n:]; len(l.before) == 0 {
+		l.before = nil
+	}
+	return n, nil
 }
 
 // serve handles one request after the other.
@@ -109,6 +135,7 @@ func (c *conn) serve() {
 			c.waits.SetBusy(&c.s.polls, true)
 		}
 		keep := c.handle(req)
+		c.admitted = false
 		if c.waits != nil {
 			c.waits.SetBusy(&c.s.polls, false)
 		}
@@ -121,8 +148,11 @@ func (c *conn) serve() {
 // await waits for the first byte of a request.
 func (c *conn) await() bool {
 	c.in.left = -1
-	if c.r.Buffered() > 0 {
+	if c.r.Buffered()+len(c.in.before) > 0 {
 		return true
+	}
+	if joined, goOn := c.gather(); joined {
+		return goOn
 	}
 	if c.answered && c.waits != nil && c.waits.Wait(&c.s.polls, pollWait) {
 		_ = c.deadline.setRead(time.Time{})
@@ -131,6 +161,31 @@ func (c *conn) await() bool {
 	}
 	_, err := c.r.Peek(1)
 	return err == nil
+}
+
+// gather waits in the crowd, if that can be, until this goroutine is needed. goOn says
+// that there is something to read.
+func (c *conn) gather() (joined, goOn bool) {
+	if c.skip > 0 {
+		c.skip--
+		return false, false
+	}
+	for c.answered && c.s.crowd != nil && c.waits != nil && c.s.crowd.join(c) {
+		joined = true
+		<-c.back
+		switch t := c.rest; {
+		case t != nil:
+			c.rest = nil
+			if !t.write(c) || t.last || !c.s.setBusy(c, false) {
+				return true, false
+			}
+		case c.over:
+			return true, false
+		default:
+			return true, true
+		}
+	}
+	return joined, false
 }
 
 func after(d time.Duration) time.Time {

@@ -36,6 +36,9 @@ func (w *response) Header() http.Header { return w.header }
 // Peer returns what Server.Greet returned for the connection; nil without it.
 func (w *response) Peer() any { return w.c.peer }
 
+// Admitted returns what a Batch said that left the request to the handler; see Exchange.
+func (w *response) Admitted() bool { return w.c.admitted }
+
 // Hijack lends the connection to the handler until that returns; then it is closed. The
 // reader has what was read already. It is http.Hijacker but for that.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -34,6 +34,9 @@ type Server struct {
 	// CountConn is told of each connection that is opened (1) and closed (-1);
 	// nil is nobody.
 	CountConn func(n int)
+	// Begin begins requests that need no goroutine, of connections that were answered
+	// before; nil is none.
+	Begin Beginner
 	// ErrorLog gets what goes wrong with clients; nil drops it.
 	ErrorLog *log.Logger
 
@@ -42,6 +45,7 @@ type Server struct {
 	draining atomic.Bool
 
 	mu        sync.Mutex
+	crowd     *crowd        // nil without Begin; set before there is a connection
 	closing   bool          // no request is taken any more
 	left      chan struct{} // closed with draining; nil until somebody asks
 	listeners map[net.Listener]struct{}
@@ -98,6 +102,12 @@ func (s *Server) add(l net.Listener) bool {
 		return false
 	}
 	s.accepts.Add(1)
+	if s.crowd == nil && s.Begin != nil {
+		var err error
+		if s.crowd, err = newCrowd(s, s.Begin); err != nil {
+			s.logf("requests are served one by one: %v", err)
+		}
+	}
 	if s.listeners == nil {
 		s.listeners, s.conns = make(map[net.Listener]struct{}), make(map[*conn]struct{})
 	}
@@ -161,14 +171,29 @@ func (s *Server) Drain(ctx context.Context) error {
 // Shutdown closes the listeners and the connections that have no request under
 // way, and waits until the others are done, or for ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
-	return errors.Join(s.stop(func(c *conn) bool { return !c.busy }), s.wait(ctx))
+	err := s.stop(func(c *conn) bool { return !c.busy })
+	if err := errors.Join(err, s.wait(ctx)); err != nil {
+		return err
+	}
+	return s.closeCrowd()
+}
+
+// closeCrowd ends what is left when all connections have ended.
+func (s *Server) closeCrowd() error {
+	s.mu.Lock()
+	w := s.crowd
+	s.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.close()
 }
 
 // Close closes everything at once, and waits for the handlers to notice.
 func (s *Server) Close() error {
 	err := s.stop(func(*conn) bool { return true })
 	s.wg.Wait()
-	return err
+	return errors.Join(err, s.closeCrowd())
 }
 
 // wait waits for all connections to end, or for ctx.

@@ -52,7 +52,7 @@ func serveAgentWith(t *testing.T, storeBytes int64, uplink api.Uplink) string {
 	guard := access.New(access.Options{Shares: access.Shares{Holders: 10}})
 	h := api.New(api.Options{Service: service, Version: "test", Guard: guard, Uplink: uplink,
 		LogError: func(path string, err error) { t.Errorf("%s: internal error: %v", path, err) }})
-	server := &serve.Server{Handler: h, Greet: h.Greet, Leave: h.Leave}
+	server := &serve.Server{Handler: h, Greet: h.Greet, Leave: h.Leave, Begin: h}
 	ctx, stopWatching := context.WithCancel(context.Background())
 	watched := make(chan error, 1)
 	go func() { watched <- guard.Watch(ctx, service.ReleaseHolders) }()

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/kapetan-io/querator-edge/agent/access"
+	"github.com/kapetan-io/querator-edge/agent/frame"
+	"github.com/kapetan-io/querator-edge/agent/serve"
+	"github.com/kapetan-io/querator-edge/queue"
+)
+
+// NewBatch is serve.Beginner: the four calls by which items go through a queue are begun
+// without a goroutine for each, as far as they are small.
+func (h *Handler) NewBatch() serve.Batch { return &batch{h: h} }
+
+// batch is calls that were begun together.
+type batch struct {
+	h *Handler
+	b queue.Batch
+}
+
+// Serve is serve.Batch.
+func (b *batch) Serve(handOver bool) {
+	if handOver {
+		b.b.HandOver()
+		return
+	}
+	b.b.Serve()
+}
+
+// Begin is serve.Batch.
+func (b *batch) Begin(x *serve.Exchange, body []byte) serve.Pending {
+	r := x.Request
+	kind := frame.CallOf(r.URL.Path)
+	if kind == frame.Cancel || r.Method != http.MethodPost || len(body) > smallBody {
+		return nil
+	}
+	if auth := r.Header.Get("Authorization"); auth != "" && !strings.HasPrefix(auth, "Bearer ") {
+		return nil
+	}
+	in, _, known := parseFormat(r.Header.Get("Content-Type"))
+	out, err := acceptedFormat(r.Header)
+	if !known || err != nil {
+		return nil
+	}
+	e := &exchange{begunCall: begunCall{call: call{h: b.h, hasty: true}, kind: kind, begun: x.Begun}, x: x, out: out}
+	e.peer, _ = x.Peer().(*access.Peer)
+	e.wait.Answered = x.Answered
+	switch e.err = e.begin(&b.b, in, body); {
+	case errors.Is(e.err, errWaits):
+		e.release()
+		x.Admitted = true
+		return nil
+	case e.err != nil:
+		x.Answered()
+	}
+	return e
+}
+
+// errWaits: the call would have to wait for room.
+var errWaits = errors.New("no room at once")
+
+// exchange is a call over HTTP that was begun.
+type exchange struct {
+	begunCall
+	x      *serve.Exchange
+	out    format
+	expire time.Time
+}
+
+// begin begins the call. An error is the answer, or errWaits.
+func (e *exchange) begin(b *queue.Batch, in format, body []byte) error {
+	rt := e.h.routes[e.kind.Path()]
+	e.op = rt.op
+	if err := e.h.guard.Admit(e.peer); err != nil {
+		return err
+	}
+	n := int64(len(body))
+	if n > rt.limit {
+		return tooLarge(rt.limit)
+	}
+	if err := e.reserve(n, n); err != nil {
+		return err
+	}
+	expire, err := e.start(b, in, bytes.Clone(body), 0)
+	if err == nil {
+		e.expire = expire
+	}
+	return err
+}
+
+// Expire is serve.Pending.
+func (e *exchange) Expire() time.Time { return e.expire }
+
+// Abort is serve.Pending.
+func (e *exchange) Abort(cause error) {
+	if !e.expire.IsZero() { // Else it was not begun, and is answered.
+		e.wait.Abort(cause)
+	}
+}
+
+// Heads of replies.
+const (
+	headJSON     = "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n"
+	headProtobuf = "X-Content-Type-Options: nosniff\r\nContent-Type: application/protobuf\r\n"
+)
+
+// Reply is serve.Pending.
+func (e *exchange) Reply() serve.Reply {
+	code, text, lease := e.result(e.out, false)
+	r := serve.Reply{Code: code, Header: headJSON, Body: text, Timeout: e.h.bodyTimeout}
+	if e.out == formatProtobuf {
+		r.Header = headProtobuf
+	}
+	switch {
+	case lease == nil:
+		e.take(int64(len(text)))
+	case len(lease.cuts) == 0:
+		r.Body = lease.b
+	default:
+		r.Large, r.Size = lease, lease.size()
+	}
+	return r
+}
+
+// End is serve.Pending.
+func (e *exchange) End(delivered bool) { e.end(delivered, time.Now()) }

@@ -1,0 +1,46 @@
+package poll
+
+import "golang.org/x/sys/unix"
+
+// Lend takes the connection out of the scheduler's hands, and returns its descriptor.
+// Until Return it belongs to the caller, who may read and write without blocking, and wait
+// for it together with others. Nobody else may read, write or wait in that time, but the
+// connection may be closed: the socket is shut down by that, which whoever waits for it
+// notices, and the descriptor stays. It reports false where that cannot be. It is called
+// by who calls Wait.
+func (c *Conn) Lend() (fd int, ok bool) {
+	c.mu.Lock()
+	if c.out == nil && !c.closed {
+		c.mu.Unlock()
+		c.take()
+		c.mu.Lock()
+	}
+	defer c.mu.Unlock()
+	if c.out == nil || c.closed {
+		return -1, false
+	}
+	raw, err := c.out.SyscallConn()
+	if err != nil {
+		return -1, false
+	}
+	fd = -1
+	_ = raw.Control(func(own uintptr) { fd = int(own) })
+	c.lent = fd >= 0
+	return fd, c.lent
+}
+
+// Return ends Lend. A connection that was closed meanwhile is closed now.
+func (c *Conn) Return() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lent = false; c.closed {
+		_ = c.out.Close() // It was shut down.
+	}
+}
+
+// shutDown makes whoever waits for the socket notice its end.
+func (c *Conn) shutDown() {
+	if raw, err := c.out.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}

@@ -1,0 +1,372 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kapetan-io/querator-edge/agent/head"
+)
+
+const (
+	// turnBuffer is what a request that is begun takes at most, with its head; firstRead
+	// is how much of it is read before its length is known.
+	turnBuffer = 80 << 10
+	firstRead  = 4 << 10
+	// maxEvents is how many connections are read at a time.
+	maxEvents = 128
+)
+
+// reader is one that reads, serves and writes for the crowd. It belongs to its goroutine.
+type reader struct {
+	w      *crowd
+	self   int
+	batch  Batch
+	buf    []byte
+	events [maxEvents]unix.EpollEvent
+	conns  []*conn
+	lost   []*conn // whose clients have gone
+	out    []byte
+	date   []byte // the Date line, of a second
+	second int64
+}
+
+// read is the work of one reader, until another takes its place, or the end.
+func (w *crowd) read(self int) {
+	w.mu.Lock()
+	var r *reader
+	if n := len(w.resting); n > 0 {
+		r, w.resting = w.resting[n-1], w.resting[:n-1]
+	} else {
+		r = &reader{w: w, batch: w.begins.NewBatch(), buf: make([]byte, turnBuffer)}
+	}
+	w.mu.Unlock()
+	r.self = self
+	for r.turn() {
+	}
+	w.mu.Lock()
+	w.resting = append(w.resting, r)
+	w.mu.Unlock()
+}
+
+// turn reads what there is to read, serves it and writes what there is to write.
+func (r *reader) turn() (more bool) {
+	if !r.wait() {
+		return false
+	}
+	for _, c := range r.conns {
+		r.read(c)
+	}
+	more = r.serve()
+	r.flush()
+	for _, c := range r.lost {
+		r.lose(c)
+	}
+	if !more {
+		return false
+	}
+	late, idle := r.w.sweep(time.Now())
+	for _, x := range late {
+		x.pending.Abort(context.DeadlineExceeded)
+	}
+	for _, c := range idle {
+		r.end(c)
+	}
+	return more
+}
+
+// wait waits for something to do, and collects the connections to read. It returns false
+// at the end.
+func (r *reader) wait() bool {
+	w := r.w
+	w.mu.Lock()
+	if w.ended {
+		w.mu.Unlock()
+		return false
+	}
+	timeout := -1
+	switch {
+	case len(w.ready)+len(w.done) > 0:
+		timeout = 0
+	case !w.next.IsZero():
+		timeout = int(max(0, time.Until(w.next)+time.Millisecond-1) / time.Millisecond)
+	}
+	w.waiting, w.rung = timeout != 0, false
+	w.mu.Unlock()
+	n, err := unix.EpollWait(w.poller, r.events[:], timeout)
+	if err != nil {
+		n = 0
+		if !errors.Is(err, unix.EINTR) {
+			panic(err) // The descriptor is ours, and all else.
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = false
+	r.conns, r.lost = append(r.conns[:0], w.ready...), r.lost[:0]
+	w.ready = w.ready[:0]
+	waited := len(r.conns)
+	for i := range r.events[:n] {
+		ev := &r.events[i]
+		if int(ev.Fd) == w.bell {
+			var b [8]byte
+			_, _ = unix.Read(w.bell, b[:]) // It has rung.
+			continue
+		}
+		c := w.members[int(ev.Fd)]
+		if c == nil {
+			continue
+		}
+		if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			r.lost = append(r.lost, c)
+		}
+		switch {
+		case c.x != nil:
+			c.again = true
+		case !slices.Contains(r.conns[:waited], c):
+			r.conns = append(r.conns, c)
+		}
+	}
+	return true
+}
+
+// read reads a request and begins it, or gives the connection back.
+func (r *reader) read(c *conn) {
+	n, err := recv(c.fd, r.buf[:firstRead])
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return // Somebody has read it.
+	case err != nil || n == 0:
+		r.end(c)
+		return
+	}
+	req, length := head.Request(r.buf[:n])
+	if req == nil || length > r.w.s.maxHead() || req.Host == "" || !r.readBody(c, &n, int64(length)+req.ContentLength) {
+		r.leave(c, r.buf[:n], false)
+		return
+	}
+	if !r.w.s.setBusy(c, true) {
+		r.end(c)
+		return
+	}
+	x := &Exchange{Request: req, Begun: time.Now(), c: c, w: r.w}
+	if x.pending = r.begin(x, r.buf[length:n]); x.pending == nil {
+		r.leave(c, r.buf[:n], x.Admitted)
+		return
+	}
+	r.w.begun(c, x)
+}
+
+// readBody reads the rest of a request, of which the buffer has n bytes, if it is all
+// here, and nothing else: what a connection leaves with is no more than one that is not
+// here would have in its buffer.
+func (r *reader) readBody(c *conn, n *int, whole int64) bool {
+	if int64(*n) >= whole || whole > int64(len(r.buf)) {
+		return int64(*n) == whole
+	}
+	there, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ)
+	if err != nil || int64(*n)+int64(there) != whole {
+		return false
+	}
+	for *n < int(whole) {
+		m, err := recv(c.fd, r.buf[*n:whole])
+		if err != nil || m == 0 {
+			return false // It is what the goroutine of the connection finds, too.
+		}
+		*n += m
+	}
+	return true
+}
+
+// begin begins a request. A panic is the end of the connection.
+func (r *reader) begin(x *Exchange, body []byte) (p Pending) {
+	defer func() {
+		if v := recover(); v != nil {
+			x.c.over = true
+			r.panicked(x, v)
+		}
+	}()
+	return r.batch.Begin(x, body)
+}
+
+func (r *reader) panicked(x *Exchange, v any) {
+	r.w.s.logf("BUG: panic in %s %s: %v\n%s", x.Request.Method, x.Request.URL.Path, v, debug.Stack())
+}
+
+// recv reads what is there.
+func recv(fd int, p []byte) (int, error) {
+	for {
+		n, _, err := unix.Recvfrom(fd, p, unix.MSG_DONTWAIT)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// leave leaves a connection to its goroutine, with what was read of it.
+func (r *reader) leave(c *conn, read []byte, admitted bool) {
+	c.in.before = bytes.Clone(read)
+	c.admitted, c.skip = admitted, skips
+	r.w.leave(c)
+}
+
+// end has the goroutine of a connection end it.
+func (r *reader) end(c *conn) {
+	c.over = true
+	r.w.leave(c)
+}
+
+// serve has the requests served that were begun. It returns false when another reader has
+// taken over in the meantime.
+func (r *reader) serve() bool {
+	w := r.w
+	w.mu.Lock()
+	w.serving = true
+	w.turn++
+	if !w.armed {
+		w.armed = true
+		w.timer.Reset(heldUpAfter)
+	}
+	handOver := w.heldUp >= maxHeldUp
+	w.mu.Unlock()
+	r.serveBatch(handOver)
+	return r.back()
+}
+
+func (r *reader) serveBatch(handOver bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.w.s.logf("BUG: panic in a batch of requests: %v\n%s", v, debug.Stack())
+		}
+	}()
+	r.batch.Serve(handOver)
+}
+
+// back says that the engine is done, and reports whether this is the reader still.
+func (r *reader) back() bool {
+	w := r.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reader != r.self {
+		w.heldUp--
+		return false
+	}
+	w.serving = false
+	w.turn++
+	return true
+}
+
+// lose aborts what a client has asked for that is gone.
+func (r *reader) lose(c *conn) {
+	r.w.mu.Lock()
+	x := c.x
+	if x != nil {
+		x.lost, x.expire = true, time.Time{}
+	}
+	r.w.mu.Unlock()
+	if x != nil {
+		x.pending.Abort(context.Canceled)
+	}
+}
+
+// flush writes the replies that there are.
+func (r *reader) flush() {
+	w := r.w
+	w.mu.Lock()
+	done := w.done
+	w.done, w.spare = w.spare[:0], nil
+	for _, x := range done {
+		x.unwanted = x.lost
+	}
+	w.mu.Unlock()
+	for _, x := range done {
+		r.write(x)
+	}
+	clear(done)
+	w.mu.Lock()
+	w.spare = done[:0]
+	w.mu.Unlock()
+}
+
+// write writes a reply; what the kernel does not take at once is left to the goroutine of
+// the connection.
+func (r *reader) write(x *Exchange) {
+	c := x.c
+	defer func() {
+		if v := recover(); v != nil {
+			r.panicked(x, v)
+			r.end(c)
+		}
+	}()
+	if x.unwanted {
+		x.pending.End(false)
+		r.end(c)
+		return
+	}
+	reply := x.pending.Reply()
+	last := r.w.s.draining.Load()
+	r.appendHead(&reply, last)
+	sent := 0
+	if reply.Large == nil {
+		sent = sendAll(c.fd, r.out, reply.Body)
+	}
+	if whole := len(r.out) + reply.size(); sent < whole {
+		c.rest = &rest{x: x, head: bytes.Clone(r.out), reply: reply, sent: sent, last: last}
+		r.w.leave(c)
+		return
+	}
+	x.pending.End(true)
+	if last || !r.w.s.setBusy(c, false) {
+		r.end(c)
+		return
+	}
+	r.w.mu.Lock()
+	c.x, c.active = nil, time.Now()
+	if c.again {
+		c.again = false
+		r.w.ready = append(r.w.ready, c)
+		r.w.ring()
+	}
+	r.w.mu.Unlock()
+}
+
+// sendAll sends the head and the body of a reply, and returns how much of both the kernel
+// has taken; -1 if the connection is broken.
+func sendAll(fd int, head, body []byte) int {
+	for {
+		n, err := unix.SendmsgBuffers(fd, [][]byte{head, body}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return 0
+		case err != nil:
+			return -1
+		}
+		return n
+	}
+}
+
+// appendHead makes the head of a reply.
+func (r *reader) appendHead(reply *Reply, last bool) {
+	now := time.Now()
+	if s := now.Unix(); s != r.second {
+		r.second = s
+		r.date = append(now.UTC().AppendFormat(append(r.date[:0], "Date: "...), http.TimeFormat), "\r\n"...)
+	}
+	b := append(strconv.AppendInt(append(r.out[:0], "HTTP/1.1 "...), int64(reply.Code), 10), ' ')
+	b = append(append(b, http.StatusText(reply.Code)...), "\r\n"...)
+	b = append(append(b, r.date...), reply.Header...)
+	b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(reply.size()), 10), "\r\n"...)
+	if last {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	r.out = append(b, "\r\n"...)
+}
