@@ -28,6 +28,10 @@ type Call struct {
 // Batch is requests that are begun together and not handed over yet. Its zero value is
 // empty. It belongs to one goroutine.
 type Batch struct {
+	// Early, if set, is called by Serve, in the goroutine of its caller, when leases were
+	// answered that need not wait for the sync that follows. It must not block.
+	Early func()
+
 	parts []*partition
 	last  *partition // that the last requests were for
 }
@@ -46,7 +50,7 @@ func (b *Batch) Serve() {
 		b.HandOver()
 		return
 	}
-	b.last.help()
+	b.last.help(b.Early)
 	b.clear()
 }
 
@@ -153,6 +157,10 @@ func (c *Call) leaseEnded() {
 // Leased returns what Lease would have returned, but that EndLease takes the place of
 // Release. It is called after Answered was.
 func (c *Call) Leased() (*LeaseResult, error) { return c.q.leased(c.w) }
+
+// LeasedBytes returns how much of memory the items of a lease take. It is called after
+// Answered was, and before Leased.
+func (c *Call) LeasedBytes() int64 { return c.w.bytes }
 
 // EndLease ends a lease request, once, after Answered was called. Unless they were
 // delivered the items are ready again: otherwise they would be offered only when the

@@ -130,6 +130,9 @@ func (g *group) commit() error {
 		}
 	}
 	g.dealt = late
+	if g.p.early != nil {
+		g.p.early()
+	}
 	return ps.Sync()
 }
 

@@ -73,6 +73,7 @@ type partition struct {
 	turn       chan struct{} // holds a token while nobody has the turn
 	awake      int64         // boot time at which the loop wakes by itself
 	reqs       []*request
+	early      func() // of a caller that has the turn: tells it of leases that were answered; nil is nobody
 	seat       seat
 	stop       <-chan struct{} // closed when the loop is to end
 	ps         PartitionStore

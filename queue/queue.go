@@ -254,7 +254,7 @@ func (q *Queue) Lease(ctx context.Context, req *LeaseRequest) (*LeaseResult, err
 	}
 	defer q.leaveLease(req.ClientID)
 	if p := q.offerLease(w); p != nil {
-		p.help()
+		p.help(nil)
 	}
 	select {
 	case <-w.done:

@@ -11,17 +11,18 @@ func (p *partition) put(r *request) bool {
 	if !p.inbox.add(r) {
 		return false
 	}
-	p.help()
+	p.help(nil)
 	return true
 }
 
 // help sees to it that what is in the inbox is served: by the caller itself if nobody is
 // at it, since that saves waking the loop and being woken by it, which costs as much as a
-// third of a sync on small machines.
+// third of a sync on small machines. It is told by early, unless that is nil, of leases
+// that are answered before the sync of the commit that they are in.
 //
 // Requests that come in the meantime are left to the loop, so that a caller
 // serves one group and no more.
-func (p *partition) help() {
+func (p *partition) help(early func()) {
 	if p.limits.CommitDelay > 0 || !p.tryTurn() {
 		p.inbox.poke()
 		return
@@ -34,10 +35,12 @@ func (p *partition) help() {
 		return
 	}
 	served := false
+	p.early = early
 	defer func() {
 		if !served {
 			p.fail(errPanicked)
 		}
+		p.early = nil
 		p.turn <- struct{}{}
 	}()
 	p.serve(p.take())

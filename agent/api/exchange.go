@@ -15,7 +15,9 @@ import (
 
 // NewBatch is serve.Beginner: the four calls by which items go through a queue are begun
 // without a goroutine for each, as far as they are small.
-func (h *Handler) NewBatch() serve.Batch { return &batch{h: h} }
+func (h *Handler) NewBatch(early func()) serve.Batch {
+	return &batch{h: h, b: queue.Batch{Early: early}}
+}
 
 // batch is calls that were begun together.
 type batch struct {
@@ -102,6 +104,12 @@ func (e *exchange) Abort(cause error) {
 		e.wait.Abort(cause)
 	}
 }
+
+// heavyLease is from what size on making the reply to a lease is heavy, in bytes.
+const heavyLease = 128 << 10
+
+// Heavy is serve.Pending.
+func (e *exchange) Heavy() bool { return e.lease != nil && e.wait.LeasedBytes() > heavyLease }
 
 // Heads of replies.
 const (

@@ -26,11 +26,9 @@ import (
 // So when many calls come at about the same time, nothing but the reads, the writes and
 // the commit is between them and the device, and each of these is for all of them.
 //
-// What is answered while the reader is in the engine, such as a lease that need not wait
-// for the sync of the commit that it is in, is written when the reader is back, or by the
-// keeper within heldUpAfter: to wake the keeper for each lease made a lease a sixth
-// quicker where a sync takes 0.2 ms, and took a tenth of the rate and twice the processor
-// time of the agent.
+// What is answered while the reader is in the engine is written when the reader is back,
+// or by the keeper within heldUpAfter, but for leases that need not wait for the sync of
+// the commit that they are in: those the reader writes before the sync (queue.Batch.Early).
 //
 // A call is registered (calls) from its frame to its reply, and counted in the budget of
 // bytes in flight. Whatever answers it puts it into done, without waiting; whoever writes
@@ -279,132 +277,4 @@ func (s *stream) answered(sc *streamCall) {
 	if wake {
 		s.poke()
 	}
-}
-
-// flush writes the replies of calls that are answered, unless somebody does: of all of
-// them, or of those that are answered now.
-func (s *stream) flush(all bool) {
-	s.mu.Lock()
-	if s.writing {
-		s.mu.Unlock()
-		return
-	}
-	s.writing = true
-	for more := true; more && s.mustWrite(); more = all {
-		batch, note := s.done, s.note
-		if s.isLast() {
-			note, s.last = append(note, s.last...), nil
-		}
-		s.done, s.spare, s.note = s.spare, nil, nil
-		for _, sc := range batch {
-			sc.unwanted = sc.dropped || s.cut
-			if s.calls[sc.id] == sc {
-				delete(s.calls, sc.id)
-			}
-		}
-		s.mu.Unlock()
-		s.write(batch, note)
-		clear(batch)
-		s.mu.Lock()
-		s.spare, s.active = batch[:0], time.Now()
-		s.written.Broadcast()
-	}
-	s.writing = false
-	s.written.Broadcast()
-	again := s.mustWrite() || s.ended && len(s.calls) == 0
-	s.mu.Unlock()
-	if again {
-		s.poke()
-	}
-}
-
-// mustWrite reports whether there is something to write.
-func (s *stream) mustWrite() bool { return len(s.done) > 0 || len(s.note) > 0 || s.isLast() }
-
-// isLast reports whether it is time for what is written at the end: nothing follows what
-// is done.
-func (s *stream) isLast() bool { return len(s.last) > 0 && len(s.calls) == 0 && len(s.done) == 0 }
-
-// awaitWriter waits while somebody writes and there is much to be written: nothing is read
-// from a client that does not read.
-func (s *stream) awaitWriter() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.writing && len(s.done) >= maxUnread {
-		s.written.Wait()
-	}
-}
-
-// write writes a note and the replies of calls, which end with that.
-func (s *stream) write(batch []*streamCall, note []byte) {
-	s.buf = append(s.buf, note...)
-	for _, sc := range batch {
-		code, text, lease := sc.result(s.out, sc.unwanted)
-		if lease != nil {
-			s.addLease(sc.id, lease)
-		} else {
-			sc.take(int64(len(text))) // It has the names of a request in it, and may be as long.
-			s.buf = frame.AppendReply(s.buf, frame.Reply{ID: sc.id, Code: uint16(code), Body: uint32(len(text))})
-			s.add(text)
-		}
-		sc.upTo = s.said + int64(len(s.buf))
-		if len(s.buf) >= streamWrite {
-			s.send()
-		}
-	}
-	s.send()
-	now := time.Now()
-	for _, sc := range batch {
-		// As over HTTP, what the kernel has was delivered.
-		sc.end(s.sent >= sc.upTo && !sc.unwanted, now)
-	}
-}
-
-func (s *stream) addLease(id uint32, lease *gathered) {
-	s.buf = frame.AppendReply(s.buf, frame.Reply{ID: id, Code: http.StatusOK, Body: uint32(lease.size())})
-	if len(lease.cuts) == 0 {
-		s.add(lease.b)
-		return
-	}
-	s.send()
-	_, _ = lease.WriteTo(s) // See Write.
-}
-
-// add adds a reply's body to what is written, and writes it at once if it is long.
-func (s *stream) add(body []byte) {
-	if len(body) <= streamWrite {
-		s.buf = append(s.buf, body...)
-		return
-	}
-	s.send()
-	_, _ = s.Write(body) // See Write.
-}
-
-// send writes the buffer.
-func (s *stream) send() {
-	_, _ = s.Write(s.buf) // See Write.
-	if s.buf = s.buf[:0]; cap(s.buf) > 2*streamWrite {
-		s.buf = nil
-	}
-}
-
-// Write writes p to the connection, for whoever writes. The first error ends the
-// connection; it is kept, and whoever looks at it has nobody to tell.
-func (s *stream) Write(p []byte) (n int, err error) {
-	s.said += int64(len(p))
-	if s.fault != nil || len(p) == 0 {
-		return 0, s.fault
-	}
-	// A deadline may be up to an eighth too early: to set one costs as much as a small write.
-	if t := time.Now(); s.until.Sub(t) < s.h.bodyTimeout*7/8 {
-		s.until = t.Add(s.h.bodyTimeout)
-		_ = s.nc.SetWriteDeadline(s.until) // Writing tells what is wrong with it.
-	}
-	n, s.fault = s.nc.Write(p)
-	if s.sent += int64(n); s.fault != nil {
-		s.mu.Lock()
-		s.cutLocked()
-		s.mu.Unlock()
-	}
-	return n, s.fault
 }

@@ -19,13 +19,16 @@ type streamCall struct {
 
 	// Of whoever writes.
 	unwanted bool  // nobody waits for the answer
-	upTo     int64 // where the reply ends in all that was to be written
+	upTo     int64 // where the reply ends in all that was to be written; 0 before it is put there
 
 	// Guarded by stream.mu.
 	expire  time.Time // when the request timeout is over; zero before it is begun
 	dropped bool      // nobody waits for the answer
 	over    bool      // the answer is there
 }
+
+// replySize returns about how long the reply to a lease is that was answered.
+func (sc *streamCall) replySize() int64 { return 512 + 2*sc.wait.LeasedBytes() }
 
 // notInStream is the answer to a call that a stream does not have.
 func notInStream(n frame.Call) error {

@@ -28,7 +28,7 @@ func (s *stream) read(self int) {
 			s.mu.Unlock()
 		}
 	}()
-	var b queue.Batch
+	b := queue.Batch{Early: s.flushEarly}
 	for more := true; more; {
 		err := s.readCalls(&b)
 		if err != nil {

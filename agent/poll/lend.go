@@ -1,6 +1,10 @@
 package poll
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // Lend takes the connection out of the scheduler's hands, and returns its descriptor.
 // Until Return it belongs to the caller, who may read and write without blocking, and wait
@@ -43,4 +47,29 @@ func (c *Conn) shutDown() {
 	if raw, err := c.out.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
+}
+
+// TryWrite writes as much of p as can be written at once. The error is one of the
+// connection. It is called by who writes.
+func (c *Conn) TryWrite(p []byte) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	fault := raw.Control(func(fd uintptr) {
+		for {
+			if n, err = unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	})
+	switch {
+	case fault != nil:
+		return 0, fault
+	case errors.Is(err, unix.EAGAIN):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return n, nil
 }

@@ -40,6 +40,7 @@ type conn struct {
 	over   bool  // it is to be ended
 	x      *Exchange
 	again  bool      // something came while a request was under way
+	gone   bool      // the client has closed its side, at least
 	active time.Time // when it joined, or the last reply was written
 }
 
@@ -173,6 +174,7 @@ func (c *conn) gather() (joined, goOn bool) {
 	for c.answered && c.s.crowd != nil && c.waits != nil && c.s.crowd.join(c) {
 		joined = true
 		<-c.back
+		_ = c.deadline.setRead(time.Time{}) // It was not waited for.
 		switch t := c.rest; {
 		case t != nil:
 			c.rest = nil

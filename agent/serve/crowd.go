@@ -90,7 +90,7 @@ func (w *crowd) ring() {
 		return
 	}
 	w.rung = true
-	_, _ = unix.Write(w.bell, []byte{1, 0, 0, 0, 0, 0, 0, 1}) // It rings already, else.
+	_, _ = unix.Write(w.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // It rings already, else.
 }
 
 // join takes a connection without anything to read or write into the crowd, up to its
@@ -110,7 +110,7 @@ func (w *crowd) join(c *conn) bool {
 		c.waits.Return()
 		return false
 	}
-	c.fd, c.active, c.again, c.over, c.rest = fd, time.Now(), false, false, nil
+	c.fd, c.active, c.again, c.gone, c.over, c.rest = fd, time.Now(), false, false, false, nil
 	w.members[fd] = c
 	ev := unix.EpollEvent{Fd: int32(fd), Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET}
 	if err := unix.EpollCtl(w.poller, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
@@ -162,6 +162,18 @@ func (w *crowd) answered(x *Exchange) {
 	}
 	w.done = append(w.done, x)
 	w.ring()
+}
+
+// goOn has a connection wait for the next request, or read what has come.
+func (w *crowd) goOn(c *conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c.x, c.active = nil, time.Now()
+	if c.again || c.gone {
+		c.again = false
+		w.ready = append(w.ready, c)
+		w.ring()
+	}
 }
 
 // look is called by the timer. It has another reader take the place of one that has been

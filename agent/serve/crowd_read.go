@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net/http"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +43,8 @@ func (w *crowd) read(self int) {
 	if n := len(w.resting); n > 0 {
 		r, w.resting = w.resting[n-1], w.resting[:n-1]
 	} else {
-		r = &reader{w: w, batch: w.begins.NewBatch(), buf: make([]byte, turnBuffer)}
+		r = &reader{w: w, buf: make([]byte, turnBuffer)}
+		r.batch = w.begins.NewBatch(r.flush)
 	}
 	w.mu.Unlock()
 	r.self = self
@@ -110,7 +109,13 @@ func (r *reader) wait() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = false
-	r.conns, r.lost = append(r.conns[:0], w.ready...), r.lost[:0]
+	r.conns, r.lost = r.conns[:0], r.lost[:0]
+	for _, c := range w.ready {
+		if w.members[c.fd] == c {
+			r.conns = append(r.conns, c)
+		}
+	}
+	clear(w.ready)
 	w.ready = w.ready[:0]
 	waited := len(r.conns)
 	for i := range r.events[:n] {
@@ -125,6 +130,7 @@ func (r *reader) wait() bool {
 			continue
 		}
 		if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			c.gone = true
 			r.lost = append(r.lost, c)
 		}
 		switch {
@@ -274,99 +280,4 @@ func (r *reader) lose(c *conn) {
 	if x != nil {
 		x.pending.Abort(context.Canceled)
 	}
-}
-
-// flush writes the replies that there are.
-func (r *reader) flush() {
-	w := r.w
-	w.mu.Lock()
-	done := w.done
-	w.done, w.spare = w.spare[:0], nil
-	for _, x := range done {
-		x.unwanted = x.lost
-	}
-	w.mu.Unlock()
-	for _, x := range done {
-		r.write(x)
-	}
-	clear(done)
-	w.mu.Lock()
-	w.spare = done[:0]
-	w.mu.Unlock()
-}
-
-// write writes a reply; what the kernel does not take at once is left to the goroutine of
-// the connection.
-func (r *reader) write(x *Exchange) {
-	c := x.c
-	defer func() {
-		if v := recover(); v != nil {
-			r.panicked(x, v)
-			r.end(c)
-		}
-	}()
-	if x.unwanted {
-		x.pending.End(false)
-		r.end(c)
-		return
-	}
-	reply := x.pending.Reply()
-	last := r.w.s.draining.Load()
-	r.appendHead(&reply, last)
-	sent := 0
-	if reply.Large == nil {
-		sent = sendAll(c.fd, r.out, reply.Body)
-	}
-	if whole := len(r.out) + reply.size(); sent < whole {
-		c.rest = &rest{x: x, head: bytes.Clone(r.out), reply: reply, sent: sent, last: last}
-		r.w.leave(c)
-		return
-	}
-	x.pending.End(true)
-	if last || !r.w.s.setBusy(c, false) {
-		r.end(c)
-		return
-	}
-	r.w.mu.Lock()
-	c.x, c.active = nil, time.Now()
-	if c.again {
-		c.again = false
-		r.w.ready = append(r.w.ready, c)
-		r.w.ring()
-	}
-	r.w.mu.Unlock()
-}
-
-// sendAll sends the head and the body of a reply, and returns how much of both the kernel
-// has taken; -1 if the connection is broken.
-func sendAll(fd int, head, body []byte) int {
-	for {
-		n, err := unix.SendmsgBuffers(fd, [][]byte{head, body}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EAGAIN):
-			return 0
-		case err != nil:
-			return -1
-		}
-		return n
-	}
-}
-
-// appendHead makes the head of a reply.
-func (r *reader) appendHead(reply *Reply, last bool) {
-	now := time.Now()
-	if s := now.Unix(); s != r.second {
-		r.second = s
-		r.date = append(now.UTC().AppendFormat(append(r.date[:0], "Date: "...), http.TimeFormat), "\r\n"...)
-	}
-	b := append(strconv.AppendInt(append(r.out[:0], "HTTP/1.1 "...), int64(reply.Code), 10), ' ')
-	b = append(append(b, http.StatusText(reply.Code)...), "\r\n"...)
-	b = append(append(b, r.date...), reply.Header...)
-	b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(reply.size()), 10), "\r\n"...)
-	if last {
-		b = append(b, "Connection: close\r\n"...)
-	}
-	r.out = append(b, "\r\n"...)
 }

@@ -2,14 +2,17 @@ package serve
 
 import (
 	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
 // Beginner begins requests that need no goroutine of their own; see Server.Begin.
 type Beginner interface {
-	// NewBatch returns a batch, for one goroutine.
-	NewBatch() Batch
+	// NewBatch returns a batch, for one goroutine. Its Serve may call early, which does not
+	// block, when some of the requests were answered and others will take longer.
+	NewBatch(early func()) Batch
 }
 
 // Batch begins requests. It belongs to one goroutine.
@@ -29,6 +32,9 @@ type Pending interface {
 	// Abort has the request answered for want of time, or of somebody who waits, as cause
 	// says. It may be called at any time.
 	Abort(cause error)
+	// Heavy reports whether making the reply may take longer than others should wait; it is
+	// called after Exchange.Answered was.
+	Heavy() bool
 	// Reply returns the reply; it is called once at most, after Exchange.Answered was.
 	Reply() Reply
 	// End follows, in any case, after Exchange.Answered was called. delivered says that the
@@ -85,32 +91,53 @@ func (x *Exchange) Peer() any { return x.c.peer }
 // any goroutine, also before Begin returns. It does not block.
 func (x *Exchange) Answered() { x.w.answered(x) }
 
-// rest is a reply of which the kernel has not taken all.
+// rest is what is left of a reply for the goroutine of the connection.
 type rest struct {
 	x     *Exchange
-	head  []byte
+	head  []byte // nil if it is all left, to make the reply as well
 	reply Reply
-	sent  int  // of the head and the body; below 0 if the connection is broken
+	sent  int  // of the head and the body
 	last  bool // the connection ends with it
 }
 
 // write writes what is left. It returns false when that cannot be.
 func (t *rest) write(c *conn) (ok bool) {
 	defer func() { t.x.pending.End(ok) }()
-	if t.sent < 0 {
-		return false
+	if t.head == nil {
+		t.reply = t.x.pending.Reply()
+		t.head = t.reply.appendHead(nil, appendDate(nil, time.Now()), t.last)
 	}
 	_ = c.deadline.setWrite(time.Now().Add(t.reply.Timeout)) // Writing tells what is wrong with it.
+	var bufs net.Buffers
 	if n := len(t.head); t.sent < n {
-		if _, err := c.nc.Write(t.head[t.sent:]); err != nil {
-			return false
-		}
-		t.sent = n
+		bufs, t.sent = append(bufs, t.head[t.sent:]), n
+	}
+	if t.reply.Large == nil {
+		bufs = append(bufs, t.reply.Body[t.sent-len(t.head):])
+	}
+	if err := c.writeBuffers(&bufs); err != nil {
+		return false
 	}
 	if t.reply.Large != nil {
 		_, err := t.reply.Large.WriteTo(c.nc)
 		return err == nil
 	}
-	_, err := c.nc.Write(t.reply.Body[t.sent-len(t.head):])
-	return err == nil
+	return true
+}
+
+// appendHead appends the head of the reply to b; date is its line.
+func (r *Reply) appendHead(b, date []byte, last bool) []byte {
+	b = append(strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(r.Code), 10), ' ')
+	b = append(append(b, http.StatusText(r.Code)...), "\r\n"...)
+	b = append(append(b, date...), r.Header...)
+	b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(r.size()), 10), "\r\n"...)
+	if last {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+// appendDate appends the line that says when the reply was made.
+func appendDate(b []byte, now time.Time) []byte {
+	return append(now.UTC().AppendFormat(append(b, "Date: "...), http.TimeFormat), "\r\n"...)
 }
