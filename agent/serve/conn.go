@@ -36,9 +36,10 @@ type conn struct {
 	// While the connection is in the crowd: of whoever reads it.
 	back   chan struct{} // gets a token when the goroutine has the connection again
 	fd     int
-	rest   *rest // is to be written
-	over   bool  // it is to be ended
-	x      *Exchange
+	rest   *rest     // is to be written
+	over   bool      // it is to be ended
+	part   []byte    // of a request that has not come whole
+	x      *Exchange // that is under way
 	again  bool      // something came while a request was under way
 	gone   bool      // the client has closed its side, at least
 	active time.Time // when it joined, or the last reply was written

@@ -169,6 +169,7 @@ func (w *crowd) goOn(c *conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c.x, c.active = nil, time.Now()
+	w.endsAt(c.active.Add(w.s.IdleTimeout), w.s.IdleTimeout > 0)
 	if c.again || c.gone {
 		c.again = false
 		w.ready = append(w.ready, c)
@@ -198,7 +199,8 @@ func (w *crowd) look() {
 }
 
 // sweep returns the exchanges that have taken too long, and the connections on which
-// nothing was asked for too long.
+// nothing was asked for too long. Those on which the rest of a request takes too long are
+// ready, to be left.
 func (w *crowd) sweep(now time.Time) (late []*Exchange, idle []*conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -219,6 +221,10 @@ func (w *crowd) sweep(now time.Time) (late []*Exchange, idle []*conn) {
 		case c.x != nil:
 			c.x.expire = time.Time{}
 			late = append(late, c.x)
+		case c.part != nil && now.Before(c.active.Add(partWait)):
+			at(c.active.Add(partWait))
+		case c.part != nil:
+			w.ready = append(w.ready, c)
 		case w.s.IdleTimeout <= 0:
 		case now.Before(end):
 			at(end)

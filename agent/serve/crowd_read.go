@@ -18,6 +18,9 @@ const (
 	// is how much of it is read before its length is known.
 	turnBuffer = 80 << 10
 	firstRead  = 4 << 10
+	// partWait is how long the rest of a request is waited for, before the goroutine of
+	// the connection does.
+	partWait = 20 * time.Millisecond
 	// maxEvents is how many connections are read at a time.
 	maxEvents = 128
 )
@@ -145,19 +148,33 @@ func (r *reader) wait() bool {
 
 // read reads a request and begins it, or gives the connection back.
 func (r *reader) read(c *conn) {
-	n, err := recv(c.fd, r.buf[:firstRead])
-	switch {
-	case errors.Is(err, unix.EAGAIN):
-		return // Somebody has read it.
-	case err != nil || n == 0:
-		r.end(c)
-		return
+	n := copy(r.buf, c.part)
+	if n == 0 {
+		var err error
+		n, err = recv(c.fd, r.buf[:firstRead])
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return // Somebody has read it.
+		case err != nil || n == 0:
+			r.end(c)
+			return
+		}
 	}
 	req, length := head.Request(r.buf[:n])
-	if req == nil || length > r.w.s.maxHead() || req.Host == "" || !r.readBody(c, &n, int64(length)+req.ContentLength) {
+	if req == nil || length > r.w.s.maxHead() || req.Host == "" {
 		r.leave(c, r.buf[:n], false)
 		return
 	}
+	whole := int64(length) + req.ContentLength
+	switch ok, later := r.readBody(c, &n, whole); {
+	case later:
+		r.await(c, r.buf[:n])
+		return
+	case !ok:
+		r.leave(c, r.buf[:n], false)
+		return
+	}
+	c.part = nil
 	if !r.w.s.setBusy(c, true) {
 		r.end(c)
 		return
@@ -171,24 +188,39 @@ func (r *reader) read(c *conn) {
 }
 
 // readBody reads the rest of a request, of which the buffer has n bytes, if it is all
-// here, and nothing else: what a connection leaves with is no more than one that is not
-// here would have in its buffer.
-func (r *reader) readBody(c *conn, n *int, whole int64) bool {
+// here, and nothing else: what is kept of one that is not is no more than a connection
+// outside the crowd has in its buffer. later says that it may come in a moment.
+func (r *reader) readBody(c *conn, n *int, whole int64) (ok, later bool) {
 	if int64(*n) >= whole || whole > int64(len(r.buf)) {
-		return int64(*n) == whole
+		return int64(*n) == whole, false
 	}
 	there, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ)
-	if err != nil || int64(*n)+int64(there) != whole {
-		return false
+	switch missing := whole - int64(*n) - int64(there); {
+	case err != nil || missing < 0:
+		return false, false
+	case missing > 0:
+		return false, !c.gone && (c.part == nil || time.Since(c.active) < partWait)
 	}
 	for *n < int(whole) {
 		m, err := recv(c.fd, r.buf[*n:whole])
 		if err != nil || m == 0 {
-			return false // It is what the goroutine of the connection finds, too.
+			return false, false // It is what the goroutine of the connection finds, too.
 		}
 		*n += m
 	}
-	return true
+	return true, false
+}
+
+// await waits for the rest of a request: the client may be in the middle of writing it.
+func (r *reader) await(c *conn, read []byte) {
+	if c.part != nil {
+		return
+	}
+	c.part = bytes.Clone(read)
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	c.active = time.Now()
+	r.w.endsAt(c.active.Add(partWait), true)
 }
 
 // begin begins a request. A panic is the end of the connection.
@@ -218,7 +250,7 @@ func recv(fd int, p []byte) (int, error) {
 
 // leave leaves a connection to its goroutine, with what was read of it.
 func (r *reader) leave(c *conn, read []byte, admitted bool) {
-	c.in.before = bytes.Clone(read)
+	c.part, c.in.before = nil, bytes.Clone(read)
 	c.admitted, c.skip = admitted, skips
 	r.w.leave(c)
 }
