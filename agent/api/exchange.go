@@ -38,7 +38,7 @@ func (b *batch) Serve(handOver bool) {
 func (b *batch) Begin(x *serve.Exchange, body []byte) serve.Pending {
 	r := x.Request
 	kind := frame.CallOf(r.URL.Path)
-	if kind == frame.Cancel || r.Method != http.MethodPost || len(body) > smallBody {
+	if kind == frame.Cancel || r.Method != http.MethodPost || int64(len(body)) > min(smallBody, b.h.routes[kind.Path()].limit) {
 		return nil
 	}
 	if auth := r.Header.Get("Authorization"); auth != "" && !strings.HasPrefix(auth, "Bearer ") {
@@ -76,15 +76,11 @@ type exchange struct {
 
 // begin begins the call. An error is the answer, or errWaits.
 func (e *exchange) begin(b *queue.Batch, in format, body []byte) error {
-	rt := e.h.routes[e.kind.Path()]
-	e.op = rt.op
+	e.op = e.h.routes[e.kind.Path()].op
 	if err := e.h.guard.Admit(e.peer); err != nil {
 		return err
 	}
 	n := int64(len(body))
-	if n > rt.limit {
-		return tooLarge(rt.limit)
-	}
 	if err := e.reserve(n, n); err != nil {
 		return err
 	}

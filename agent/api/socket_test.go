@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type world struct {
 	client *http.Client
 	socket string
 	server *serve.Server
+	begun  atomic.Int64 // requests that were begun without a goroutine
 
 	mu     sync.Mutex
 	logged []string // what went to LogError
@@ -87,13 +89,36 @@ func (l polled) Accept() (net.Conn, error) {
 	return poll.New(nc), nil
 }
 
+// counted counts the requests that are begun.
+type counted struct {
+	serve.Beginner
+	n *atomic.Int64
+}
+
+type countedBatch struct {
+	serve.Batch
+	n *atomic.Int64
+}
+
+func (c counted) NewBatch(early func()) serve.Batch {
+	return countedBatch{c.Beginner.NewBatch(early), c.n}
+}
+
+func (b countedBatch) Begin(x *serve.Exchange, body []byte) serve.Pending {
+	p := b.Batch.Begin(x, body)
+	if p != nil {
+		b.n.Add(1)
+	}
+	return p
+}
+
 func (w *world) listen() {
 	w.socket = filepath.Join(w.t.TempDir(), "s")
 	ln, err := net.Listen("unix", w.socket)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second, Greet: w.h.Greet, Leave: w.h.Leave, Begin: w.h}
+	server := &serve.Server{Handler: w.h, HeaderTimeout: 10 * time.Second, Greet: w.h.Greet, Leave: w.h.Leave, Begin: counted{w.h, &w.begun}}
 	w.server = server
 	done := make(chan struct{})
 	go func() {

@@ -136,21 +136,15 @@ func leaseJSON(queue, client, timeout string) string {
 	return fmt.Sprintf(`{"queue_name":%q,"client_id":%q,"batch_size":1,"request_timeout":%q}`, queue, client, timeout)
 }
 
-// A call means on a stream what it means over HTTP, right or wrong.
-func TestStreamAnswersAsHTTP(t *testing.T) {
-	over, on := newWorld(t), newWorld(t)
-	for _, w := range []*world{over, on} {
-		w.create("q")
-		w.create("two", `"requested_partitions":2`)
-		w.create("paused")
-		w.must("/v1/queue.pause", &pb.QueuePauseRequest{QueueName: "paused"}, nil)
-	}
-	stream := on.stream(jsonType)
+type sampleCall struct {
+	call frame.Call
+	body string
+}
+
+// sampleCalls returns calls on the queues q, two with two partitions, and paused.
+func sampleCalls() []sampleCall {
 	big := strings.Repeat("x", 60_000)
-	calls := []struct {
-		call frame.Call
-		body string
-	}{
+	return []sampleCall{
 		{frame.Produce, `{"queue_name":"q","request_timeout":"10s","items":[{"utf8":"a"},{"bytes":"YWI=","kind":"k"},{"utf8":"` + big + `"}]}`},
 		{frame.Produce, `{"queue_name":"two","request_timeout":"10s","items":[{"utf8":"a"}]}`},
 		{frame.Produce, `{"queue_name":"none","request_timeout":"10s","items":[{"utf8":"a"}]}`},
@@ -176,15 +170,23 @@ func TestStreamAnswersAsHTTP(t *testing.T) {
 		{frame.Retry, `{"queue_name":"q","items":[]}`},
 		{frame.Retry, `{"queue_name":"q","partition":9,"items":[{"id":"` + unknownID + `"}]}`},
 	}
-	paths := map[frame.Call]string{
-		frame.Produce: "/v1/queue.produce", frame.Lease: "/v1/queue.lease",
-		frame.Complete: "/v1/queue.complete", frame.Retry: "/v1/queue.retry",
+}
+
+// A call means on a stream what it means over HTTP, right or wrong.
+func TestStreamAnswersAsHTTP(t *testing.T) {
+	over, on := newWorld(t), newWorld(t)
+	for _, w := range []*world{over, on} {
+		w.create("q")
+		w.create("two", `"requested_partitions":2`)
+		w.create("paused")
+		w.must("/v1/queue.pause", &pb.QueuePauseRequest{QueueName: "paused"}, nil)
 	}
-	for i, c := range calls {
-		want := over.post(paths[c.call], c.body)
+	stream := on.stream(jsonType)
+	for i, c := range sampleCalls() {
+		want := over.post(c.call.Path(), c.body)
 		stream.send(uint32(i+1), c.call, c.body)
 		if id, code, body := stream.reply(); id != uint32(i+1) || code != want.code || body != string(want.body) {
-			t.Errorf("%s %.100s: on a stream %d %d %s, over HTTP %d %s", paths[c.call], c.body, id, code, body, want.code, want.body)
+			t.Errorf("%s %.100s: on a stream %d %d %s, over HTTP %d %s", c.call.Path(), c.body, id, code, body, want.code, want.body)
 		}
 	}
 	if got, want := on.stats("q"), over.stats("q"); got.Total != want.Total || got.Total != 3 {
