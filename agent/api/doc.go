@@ -19,9 +19,10 @@
 // a fixed list of codes and refuse JSON fields they do not know, so replies of
 // the calls that Querator has carry nothing of our own in JSON.
 //
-// A call runs on the goroutine of its connection. On a stream (stream.go) many calls
-// are under way at a time, without a goroutine for each: steps 2 to 5 are the same
-// there, in the goroutine that reads, and step 6 belongs to whoever writes. A stream
+// A call runs on the goroutine of its connection. The four calls by which items go through
+// a queue have none of their own where they are small (exchange.go), nor do they on a
+// stream (stream.go): steps 2 to 5 are the same there, in the goroutine that reads for
+// many, and step 6 belongs to whoever writes (begun.go). A stream
 // ends with the handler's call, and all that it has started with it; nothing else in
 // the package starts goroutines.
 package api

@@ -14,8 +14,38 @@
 //	    │                                   ▼
 //	    └── keep-alive ◄── write the rest ◄── handler
 //
-// A client that is alone and makes one request after the other is waited for in
-// the kernel for a moment, see package poll.
+// # The crowd
+//
+// Most requests of most clients are small, and wait for the device. A goroutine for each
+// costs more than all that is done for it: it is woken for the request, for the answer,
+// and has its own call of the system for whether there is more. So a connection that was
+// answered once joins the crowd. Its goroutine sleeps from then on, and one goroutine, the
+// reader, waits for all members, with an epoll of its own:
+//
+//	wait for members with something to read ─► read each; begin what it asks for (Server.Begin)
+//	    ▲                                          │ what cannot be begun, is not plain, or has
+//	    │                                          │ not come whole after a moment: its goroutine
+//	    │                                          ▼
+//	    └── write what is answered, without ◄── Batch.Serve: one commit for all of them, by
+//	        blocking; the rest, and what is         the reader itself
+//	        long: its goroutine
+//
+// What comes while the reader serves is its next batch. A reader that the device holds up
+// for longer than a moment is replaced by another, and writes what it has the answers of
+// when it is back; when there are several of those, what is read is handed over instead of
+// served. So a slow device holds up those only whose requests it is about.
+//
+// The reader never blocks but in Serve. A member belongs to the reader, or, between its
+// request and its answer, to whoever writes that; who has left belongs to its goroutine. A
+// member that is closed by others is shut down, which the reader notices like the end of a
+// client. That is looked for while a request is under way, too: it is aborted then, as it
+// is when its time is over.
+//
+// A connection of which a request was left to its goroutine stays there for some more,
+// which are likely to be like it. There a client that is alone and makes one request after
+// the other is waited for in the kernel for a moment, see package poll.
+//
+// # Handlers
 //
 // The handler sets the deadlines for the body and for the reply with
 // http.ResponseController. A reply with a Content-Length is written in one
