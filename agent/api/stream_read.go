@@ -20,14 +20,7 @@ func (e brokenRule) Error() string { return string(e) }
 // read is the reader's work, from the moment that it gets r.
 func (s *stream) read(self int) {
 	defer s.poke()
-	defer func() {
-		if v := recover(); v != nil {
-			s.h.logError(frame.Path, fmt.Errorf("BUG: panic in a stream: %v\n%s", v, debug.Stack()))
-			s.mu.Lock()
-			s.broken = true
-			s.mu.Unlock()
-		}
-	}()
+	defer s.recovered()
 	b := queue.Batch{Early: s.flushEarly}
 	for more := true; more; {
 		err := s.readCalls(&b)
@@ -37,6 +30,17 @@ func (s *stream) read(self int) {
 		more = s.serve(&b, self) && err == nil
 		s.flush(true)
 		s.awaitWriter()
+	}
+}
+
+// recovered ends the stream after a panic. It is deferred.
+func (s *stream) recovered() {
+	if v := recover(); v != nil {
+		s.h.logError(frame.Path, fmt.Errorf("BUG: panic in a stream: %v\n%s", v, debug.Stack()))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.broken = true
+		s.poke()
 	}
 }
 

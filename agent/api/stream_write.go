@@ -52,6 +52,7 @@ func (s *stream) flushEarly() {
 	if !ok {
 		return
 	}
+	defer s.recovered()
 	s.mu.Lock()
 	batch := s.takeShort()
 	s.mu.Unlock()

@@ -49,12 +49,12 @@ func (c *Conn) shutDown() {
 	}
 }
 
-// TryWrite writes as much of p as can be written at once. The error is one of the
-// connection. It is called by who writes.
+// TryWrite writes as much of p as can be written at once, which may be nothing. The error
+// is one of the connection. It is called by who writes.
 func (c *Conn) TryWrite(p []byte) (n int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0, err
+		return 0, nil //nolint:nilerr // Writing tells.
 	}
 	fault := raw.Control(func(fd uintptr) {
 		for {
@@ -64,8 +64,8 @@ func (c *Conn) TryWrite(p []byte) (n int, err error) {
 		}
 	})
 	switch {
-	case fault != nil:
-		return 0, fault
+	case fault != nil: // It was closed, or goes back to the scheduler.
+		return 0, nil
 	case errors.Is(err, unix.EAGAIN):
 		return 0, nil
 	case err != nil:

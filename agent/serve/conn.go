@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/head"
@@ -36,6 +35,8 @@ type conn struct {
 	// While the connection is in the crowd: of whoever reads it.
 	back   chan struct{} // gets a token when the goroutine has the connection again
 	fd     int
+	joined int32     // tells it apart from others that had the descriptor
+	taken  bool      // busy, with a request that is left to the goroutine
 	rest   *rest     // is to be written
 	over   bool      // it is to be ended
 	part   []byte    // of a request that has not come whole
@@ -125,9 +126,10 @@ func (c *conn) serve() {
 		defer c.s.Leave(c.peer)
 	}
 	for {
-		if !c.await() || !c.s.setBusy(c, true) {
+		if !c.await() || !c.taken && !c.s.setBusy(c, true) {
 			return
 		}
+		c.taken = false
 		req, err := c.readHead()
 		if err != nil {
 			c.refuse(err)
@@ -185,10 +187,11 @@ func (c *conn) gather() (joined, goOn bool) {
 		case c.over:
 			return true, false
 		default:
-			return true, true
+			_, err := c.r.Peek(1) // It was read already.
+			return true, err == nil
 		}
 	}
-	return joined, false
+	return false, false
 }
 
 func after(d time.Duration) time.Time {
@@ -298,7 +301,7 @@ func (c *conn) call(w *response, req *http.Request) (ok bool) {
 			return
 		}
 		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // A panic value, not a returned error.
-			c.s.logf("BUG: panic in %s %s: %v\n%s", req.Method, req.URL.Path, v, debug.Stack())
+			c.s.panicked(req, v)
 		}
 	}()
 	c.s.Handler.ServeHTTP(w, req)

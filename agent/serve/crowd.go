@@ -14,13 +14,15 @@ import (
 type crowd struct {
 	s       *Server
 	begins  Beginner
-	poller  int // epoll
-	bell    int // an eventfd, by which whoever reads is woken
+	poller  int          // epoll
+	bell    int          // an eventfd, by which whoever reads is woken
+	release func() error // closes both, once
 	readers sync.WaitGroup
 	timer   *time.Timer // looks whether the reader is held up
 
 	mu      sync.Mutex // guards what follows
 	members map[int]*conn
+	joins   int32       // what the last member is told apart by from others that had its descriptor
 	ready   []*conn     // to be read, whatever the poller says
 	done    []*Exchange // answered; their replies are to be written
 	spare   []*Exchange // for done
@@ -63,25 +65,23 @@ func newCrowd(s *Server, begins Beginner) (*crowd, error) {
 		return nil, errors.Join(fmt.Errorf("epoll_ctl: %w", err), unix.Close(bell), unix.Close(poller))
 	}
 	w := &crowd{s: s, begins: begins, poller: poller, bell: bell, members: make(map[int]*conn)}
+	w.release = sync.OnceValue(func() error { return errors.Join(unix.Close(bell), unix.Close(poller)) })
 	w.timer = time.AfterFunc(time.Hour, w.look)
 	w.timer.Stop()
 	w.readers.Go(func() { w.read(0) })
 	return w, nil
 }
 
-// close ends the crowd, which has no members any more.
+// close ends the crowd, which has no members any more. It waits for readers that the
+// device holds up.
 func (w *crowd) close() error {
 	w.mu.Lock()
-	if w.ended {
-		w.mu.Unlock()
-		return nil
-	}
 	w.ended = true
 	w.ring()
 	w.mu.Unlock()
 	w.timer.Stop()
 	w.readers.Wait()
-	return errors.Join(unix.Close(w.bell), unix.Close(w.poller))
+	return w.release()
 }
 
 // ring wakes the reader if it waits. With mu held.
@@ -110,9 +110,11 @@ func (w *crowd) join(c *conn) bool {
 		c.waits.Return()
 		return false
 	}
-	c.fd, c.active, c.again, c.gone, c.over, c.rest = fd, time.Now(), false, false, false, nil
+	w.joins++
+	c.fd, c.joined, c.active = fd, w.joins, time.Now()
+	c.again, c.gone, c.over, c.rest = false, false, false, nil
 	w.members[fd] = c
-	ev := unix.EpollEvent{Fd: int32(fd), Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET}
+	ev := unix.EpollEvent{Fd: int32(fd), Pad: c.joined, Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET}
 	if err := unix.EpollCtl(w.poller, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		delete(w.members, fd)
 		c.waits.Return()
@@ -141,12 +143,13 @@ func (w *crowd) leave(c *conn) {
 	c.back <- struct{}{}
 }
 
-// begun notes that a request is under way.
-func (w *crowd) begun(c *conn, x *Exchange) {
+// begun notes that a request is under way. more says that there may be another behind it.
+func (w *crowd) begun(c *conn, x *Exchange, more bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	c.again = more
 	c.x, x.expire = x, x.pending.Expire()
-	w.endsAt(x.expire, true)
+	w.endsAt(x.expire, !x.expire.IsZero())
 	if x.early {
 		w.done = append(w.done, x)
 	}
@@ -198,6 +201,20 @@ func (w *crowd) look() {
 	w.timer.Reset(heldUpAfter)
 }
 
+// goneFor is how long a client that has closed its side is still answered: it may only
+// have said that it asks for nothing more.
+const goneFor = 10 * time.Millisecond
+
+// goes notes that the client of a connection has closed its side.
+func (w *crowd) goes(c *conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x := c.x; x != nil && !x.expire.IsZero() {
+		x.lost, x.expire = true, time.Now().Add(goneFor)
+		w.endsAt(x.expire, true)
+	}
+}
+
 // sweep returns the exchanges that have taken too long, and the connections on which
 // nothing was asked for too long. Those on which the rest of a request takes too long are
 // ready, to be left.
@@ -219,7 +236,7 @@ func (w *crowd) sweep(now time.Time) (late []*Exchange, idle []*conn) {
 		case c.x != nil && now.Before(c.x.expire):
 			at(c.x.expire)
 		case c.x != nil:
-			c.x.expire = time.Time{}
+			c.x.expire, c.x.unwanted = time.Time{}, c.x.lost
 			late = append(late, c.x)
 		case c.part != nil && now.Before(c.active.Add(partWait)):
 			at(c.active.Add(partWait))

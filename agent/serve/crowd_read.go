@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// turnBuffer is what a request that is begun takes at most, with its head; firstRead
-	// is how much of it is read before its length is known.
-	turnBuffer = 80 << 10
-	firstRead  = 4 << 10
+	// firstRead is how much of a request is read before its length is known, and holds its
+	// head if it is begun; maxBody is the longest body then.
+	firstRead = 4 << 10
+	maxBody   = 64 << 10
 	// partWait is how long the rest of a request is waited for, before the goroutine of
 	// the connection does.
 	partWait = 20 * time.Millisecond
@@ -46,7 +46,7 @@ func (w *crowd) read(self int) {
 	if n := len(w.resting); n > 0 {
 		r, w.resting = w.resting[n-1], w.resting[:n-1]
 	} else {
-		r = &reader{w: w, buf: make([]byte, turnBuffer)}
+		r = &reader{w: w, buf: make([]byte, firstRead+maxBody)}
 		r.batch = w.begins.NewBatch(r.flush)
 	}
 	w.mu.Unlock()
@@ -66,17 +66,21 @@ func (r *reader) turn() (more bool) {
 	for _, c := range r.conns {
 		r.read(c)
 	}
+	for _, c := range r.lost {
+		r.w.goes(c)
+	}
 	more = r.serve()
 	r.flush()
-	for _, c := range r.lost {
-		r.lose(c)
-	}
 	if !more {
 		return false
 	}
 	late, idle := r.w.sweep(time.Now())
 	for _, x := range late {
-		x.pending.Abort(context.DeadlineExceeded)
+		cause := context.DeadlineExceeded
+		if x.unwanted {
+			cause = context.Canceled
+		}
+		x.pending.Abort(cause)
 	}
 	for _, c := range idle {
 		r.end(c)
@@ -98,7 +102,8 @@ func (r *reader) wait() bool {
 	case len(w.ready)+len(w.done) > 0:
 		timeout = 0
 	case !w.next.IsZero():
-		timeout = int(max(0, time.Until(w.next)+time.Millisecond-1) / time.Millisecond)
+		wait := min(max(0, time.Until(w.next)), time.Hour)
+		timeout = int((wait + time.Millisecond - 1) / time.Millisecond)
 	}
 	w.waiting, w.rung = timeout != 0, false
 	w.mu.Unlock()
@@ -129,8 +134,8 @@ func (r *reader) wait() bool {
 			continue
 		}
 		c := w.members[int(ev.Fd)]
-		if c == nil {
-			continue
+		if c == nil || c.joined != ev.Pad {
+			continue // Of one that has left.
 		}
 		if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 			c.gone = true
@@ -161,7 +166,7 @@ func (r *reader) read(c *conn) {
 		}
 	}
 	req, length := head.Request(r.buf[:n])
-	if req == nil || length > r.w.s.maxHead() || req.Host == "" {
+	if req == nil || length > r.w.s.maxHead() || req.Host == "" || req.ContentLength > maxBody {
 		r.leave(c, r.buf[:n], false)
 		return
 	}
@@ -179,12 +184,14 @@ func (r *reader) read(c *conn) {
 		r.end(c)
 		return
 	}
+	c.taken = true
 	x := &Exchange{Request: req, Begun: time.Now(), c: c, w: r.w}
 	if x.pending = r.begin(x, r.buf[length:n]); x.pending == nil {
 		r.leave(c, r.buf[:n], x.Admitted)
 		return
 	}
-	r.w.begun(c, x)
+	c.taken = false
+	r.w.begun(c, x, n == firstRead)
 }
 
 // readBody reads the rest of a request, of which the buffer has n bytes, if it is all
@@ -228,14 +235,10 @@ func (r *reader) begin(x *Exchange, body []byte) (p Pending) {
 	defer func() {
 		if v := recover(); v != nil {
 			x.c.over = true
-			r.panicked(x, v)
+			r.w.s.panicked(x.Request, v)
 		}
 	}()
 	return r.batch.Begin(x, body)
-}
-
-func (r *reader) panicked(x *Exchange, v any) {
-	r.w.s.logf("BUG: panic in %s %s: %v\n%s", x.Request.Method, x.Request.URL.Path, v, debug.Stack())
 }
 
 // recv reads what is there.
@@ -299,17 +302,4 @@ func (r *reader) back() bool {
 	w.serving = false
 	w.turn++
 	return true
-}
-
-// lose aborts what a client has asked for that is gone.
-func (r *reader) lose(c *conn) {
-	r.w.mu.Lock()
-	x := c.x
-	if x != nil {
-		x.lost, x.expire = true, time.Time{}
-	}
-	r.w.mu.Unlock()
-	if x != nil {
-		x.pending.Abort(context.Canceled)
-	}
 }

@@ -27,8 +27,10 @@ import (
 //	/wait     when it is aborted, or by answer
 //	/stuck    when the gate is opened, which the serving of its batch waits for
 //	/large    with a body that no socket takes at once; /pieces the same as an io.WriterTo
+//	/later    by somebody else, a moment later
+//	/refused  when it is begun
 //	/pass     not at all: it is left to the handler
-//	/panic-begin, /panic-serve, /panic-reply
+//	/panic-begin, /panic-serve, /panic-reply, and /panic-heavy, which is a heavy one
 type engine struct {
 	gate chan struct{} // /stuck waits for it
 
@@ -73,6 +75,10 @@ func (b *engineBatch) Begin(x *serve.Exchange, body []byte) serve.Pending {
 	if path == "/wait" && len(body) > 0 {
 		a.limit, _ = time.ParseDuration(a.body)
 	}
+	if path == "/refused" {
+		a.answer()
+		return a
+	}
 	b.reqs = append(b.reqs, a)
 	return a
 }
@@ -103,6 +109,8 @@ func (b *engineBatch) Serve(handOver bool) {
 		case a.path == "/stuck":
 			<-e.gate
 			a.answer()
+		case a.path == "/later":
+			time.AfterFunc(time.Millisecond, a.answer)
 		case a.path == "/panic-serve":
 			a.answer()
 			panic("serve")
@@ -118,7 +126,12 @@ func (b *engineBatch) Serve(handOver bool) {
 
 func (a *asked) answer() { a.once.Do(a.x.Answered) }
 
-func (a *asked) Expire() time.Time { return a.x.Begun.Add(a.limit) }
+func (a *asked) Expire() time.Time {
+	if a.path == "/refused" {
+		return time.Time{}
+	}
+	return a.x.Begun.Add(a.limit)
+}
 
 func (a *asked) Abort(cause error) {
 	a.e.mu.Lock()
@@ -127,12 +140,12 @@ func (a *asked) Abort(cause error) {
 	a.answer()
 }
 
-func (a *asked) Heavy() bool { return a.path == "/heavy" }
+func (a *asked) Heavy() bool { return strings.HasSuffix(a.path, "heavy") }
 
 func (a *asked) Reply() serve.Reply {
 	r := serve.Reply{Code: 200, Header: "Content-Type: text/plain\r\n", Body: []byte(a.body), Timeout: 10 * time.Second}
 	switch a.path {
-	case "/panic-reply":
+	case "/panic-reply", "/panic-heavy":
 		panic("reply")
 	case "/large":
 		r.Body = []byte(large)
@@ -463,7 +476,7 @@ func TestCrowdBugs(t *testing.T) {
 	}), "", 0)}
 	_, path := crowded(t, s)
 	other, r := member(t, path)
-	for i, what := range []string{"/panic-begin", "/panic-reply", "/panic-serve"} {
+	for i, what := range []string{"/panic-begin", "/panic-reply", "/panic-heavy", "/panic-serve"} {
 		c, r2 := member(t, path)
 		send(t, c, post(what, "p"))
 		if what == "/panic-serve" {

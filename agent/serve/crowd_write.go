@@ -15,7 +15,7 @@ func (r *reader) flush() {
 	done := w.done
 	w.done, w.spare = w.spare[:0], nil
 	for _, x := range done {
-		x.unwanted = x.lost
+		x.dropped = x.unwanted
 	}
 	w.mu.Unlock()
 	for _, x := range done {
@@ -33,13 +33,14 @@ func (r *reader) write(x *Exchange) {
 	c := x.c
 	defer func() {
 		if v := recover(); v != nil {
-			r.panicked(x, v)
+			r.w.s.panicked(x.Request, v)
+			x.pending.End(false)
 			r.end(c)
 		}
 	}()
 	last := r.w.s.draining.Load()
 	switch {
-	case x.unwanted:
+	case x.dropped:
 		x.pending.End(false)
 		r.end(c)
 		return

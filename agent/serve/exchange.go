@@ -73,15 +73,16 @@ type Exchange struct {
 	// method Admitted of the http.ResponseWriter.
 	Admitted bool
 
-	c        *conn
-	w        *crowd
-	pending  Pending
-	unwanted bool // lost when it was to be written
+	c       *conn
+	w       *crowd
+	pending Pending
+	dropped bool // unwanted when the reply was to be written
 
 	// Guarded by crowd.mu.
-	lost   bool      // nobody waits for the reply
-	early  bool      // it was answered before it was begun, as it were
-	expire time.Time // zero when it was aborted
+	lost     bool      // the client has closed its side
+	unwanted bool      // aborted for that
+	early    bool      // it was answered before it was begun, as it were
+	expire   time.Time // zero when it was aborted
 }
 
 // Peer returns what Server.Greet returned for the connection; nil without it.
@@ -102,7 +103,13 @@ type rest struct {
 
 // write writes what is left. It returns false when that cannot be.
 func (t *rest) write(c *conn) (ok bool) {
-	defer func() { t.x.pending.End(ok) }()
+	defer func() {
+		if v := recover(); v != nil {
+			ok = false
+			c.s.panicked(t.x.Request, v)
+		}
+		t.x.pending.End(ok)
+	}()
 	if t.head == nil {
 		t.reply = t.x.pending.Reply()
 		t.head = t.reply.appendHead(nil, appendDate(nil, time.Now()), t.last)

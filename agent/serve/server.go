@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,17 +166,14 @@ func (s *Server) Drain(ctx context.Context) error {
 	err := s.stopAccepting(func(c *conn) bool { return !c.busy && c.answered })
 	s.mu.Unlock()
 	s.accepts.Wait() // A connection that was just accepted counts.
-	return errors.Join(err, s.wait(ctx))
+	return errors.Join(err, s.wait(ctx, func() error { return nil }))
 }
 
 // Shutdown closes the listeners and the connections that have no request under
 // way, and waits until the others are done, or for ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.stop(func(c *conn) bool { return !c.busy })
-	if err := errors.Join(err, s.wait(ctx)); err != nil {
-		return err
-	}
-	return s.closeCrowd()
+	return errors.Join(err, s.wait(ctx, s.closeCrowd))
 }
 
 // closeCrowd ends what is left when all connections have ended.
@@ -196,13 +194,13 @@ func (s *Server) Close() error {
 	return errors.Join(err, s.closeCrowd())
 }
 
-// wait waits for all connections to end, or for ctx.
-func (s *Server) wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
+// wait waits for all connections to end, and what is done then, or for ctx.
+func (s *Server) wait(ctx context.Context, then func() error) error {
+	done := make(chan error, 1)
+	go func() { s.wg.Wait(); done <- then() }()
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -246,6 +244,11 @@ func (s *Server) leaving() <-chan struct{} {
 		}
 	}
 	return s.left
+}
+
+// panicked logs a panic that a request has led to.
+func (s *Server) panicked(r *http.Request, v any) {
+	s.logf("BUG: panic in %s %s: %v\n%s", r.Method, r.URL.Path, v, debug.Stack())
 }
 
 func (s *Server) logf(format string, args ...any) {
