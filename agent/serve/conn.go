@@ -175,7 +175,6 @@ func (c *conn) gather() (joined, goOn bool) {
 		return false, false
 	}
 	for c.answered && c.s.crowd != nil && c.waits != nil && c.s.crowd.join(c) {
-		joined = true
 		<-c.back
 		_ = c.deadline.setRead(time.Time{}) // It was not waited for.
 		switch t := c.rest; {

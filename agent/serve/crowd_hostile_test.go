@@ -120,7 +120,9 @@ func TestCrowdThatCannotBeJoinedAgain(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	}()
 	c, r := dial(t, path+"2")
 	send(t, c, post("/first", "1"))
