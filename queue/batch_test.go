@@ -49,9 +49,11 @@ func TestBatchLeavesToTheLoops(t *testing.T) {
 		serve(true, batch.Serve, b)
 		serve(false, batch.Serve, a)
 		serve(true, batch.Serve, a)
+		serve(true, batch.ServeAlone, b)
+		serve(false, batch.ServeAlone, a, b)
 		serve(false, batch.HandOver, a)
-		w.counts(a, 7, 0, 0)
-		w.counts(b, 2, 0, 0)
+		w.counts(a, 8, 0, 0)
+		w.counts(b, 4, 0, 0)
 	})
 }
 

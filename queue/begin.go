@@ -39,14 +39,19 @@ type Batch struct {
 // Serve hands over what was begun. The caller itself serves it, up to the end of the
 // commit, if it is for one partition, the last was for the same, and nobody is at it.
 // Where there are several their loops serve them, so that none waits for another's
-// commit.
-func (b *Batch) Serve() {
+// commit. ServeAlone is for a caller for whom nobody else waits.
+func (b *Batch) Serve() { b.serve(false) }
+
+// ServeAlone is Serve, and does not mind for which partition the last was.
+func (b *Batch) ServeAlone() { b.serve(true) }
+
+func (b *Batch) serve(alone bool) {
 	if len(b.parts) == 0 {
 		return
 	}
-	alone := len(b.parts) == 1 && (b.last == nil || b.last == b.parts[0])
+	own := len(b.parts) == 1 && (alone || b.last == nil || b.last == b.parts[0])
 	b.last = b.parts[len(b.parts)-1]
-	if !alone {
+	if !own {
 		b.HandOver()
 		return
 	}

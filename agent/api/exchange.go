@@ -26,12 +26,15 @@ type batch struct {
 }
 
 // Serve is serve.Batch.
-func (b *batch) Serve(handOver bool) {
-	if handOver {
+func (b *batch) Serve(how serve.Serving) {
+	switch how {
+	case serve.HandOver:
 		b.b.HandOver()
-		return
+	case serve.Alone:
+		b.b.ServeAlone()
+	default:
+		b.b.Serve()
 	}
-	b.b.Serve()
 }
 
 // Begin is serve.Batch.

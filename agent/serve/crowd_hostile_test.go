@@ -1,12 +1,15 @@
 package serve_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -137,3 +140,36 @@ func TestCrowdThatCannotBeJoinedAgain(t *testing.T) {
 		t.Errorf("%d requests were begun, want the one before", n)
 	}
 }
+
+// A bug ends the connection that it shows on, and no other.
+func TestCrowdBugs(t *testing.T) {
+	var mu sync.Mutex
+	var text bytes.Buffer
+	s := &serve.Server{ErrorLog: log.New(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return text.Write(p)
+	}), "", 0)}
+	_, path := crowded(t, s)
+	other, r := member(t, path)
+	for i, what := range []string{"/panic-begin", "/panic-reply", "/panic-heavy", "/panic-serve"} {
+		c, r2 := member(t, path)
+		send(t, c, post(what, "p"))
+		if what == "/panic-serve" {
+			want(t, r2, "p") // It was answered before.
+		} else {
+			ended(t, r2)
+		}
+		send(t, other, post("/now", "on"))
+		want(t, r, "on")
+		mu.Lock()
+		if n := strings.Count(text.String(), "BUG: panic"); n != i+1 {
+			t.Errorf("after %s %d panics are logged", what, n)
+		}
+		mu.Unlock()
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -34,6 +34,9 @@ type reader struct {
 	events [maxEvents]unix.EpollEvent
 	conns  []*conn
 	lost   []*conn // whose clients have gone
+	begun  int     // requests since the last were served
+	asking *conn   // that the last of them came on
+	only   *conn   // that one came on, when it was the only one, or nil
 	out    []byte
 	date   []byte // the Date line, of a second
 	second int64
@@ -191,6 +194,7 @@ func (r *reader) read(c *conn) {
 		return
 	}
 	c.taken = false
+	r.begun, r.asking = r.begun+1, c
 	r.w.begun(c, x, n == firstRead)
 }
 
@@ -275,19 +279,38 @@ func (r *reader) serve() bool {
 		w.armed = true
 		w.timer.Reset(heldUpAfter)
 	}
-	handOver := w.heldUp >= maxHeldUp
+	how := r.serving()
+	if w.heldUp >= maxHeldUp {
+		how = HandOver
+	}
 	w.mu.Unlock()
-	r.serveBatch(handOver)
+	r.serveBatch(how)
 	return r.back()
 }
 
-func (r *reader) serveBatch(handOver bool) {
+// serving returns how the batch is to be served: alone if it is one request of a client
+// that was the only one the last time, too.
+func (r *reader) serving() Serving {
+	if r.begun == 0 {
+		return Together
+	}
+	how := Together
+	if r.begun > 1 {
+		r.asking = nil
+	} else if r.asking == r.only {
+		how = Alone
+	}
+	r.begun, r.only = 0, r.asking
+	return how
+}
+
+func (r *reader) serveBatch(how Serving) {
 	defer func() {
 		if v := recover(); v != nil {
 			r.w.s.logf("BUG: panic in a batch of requests: %v\n%s", v, debug.Stack())
 		}
 	}()
-	r.batch.Serve(handOver)
+	r.batch.Serve(how)
 }
 
 // back says that the engine is done, and reports whether this is the reader still.

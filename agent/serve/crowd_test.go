@@ -2,12 +2,10 @@ package serve_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -37,6 +35,7 @@ type engine struct {
 	mu      sync.Mutex
 	batches []int    // how many requests each batch had that had any
 	handed  int      // batches that were to be handed over
+	alone   int      // that were one client's alone
 	waiting []*asked // of /wait
 	ends    []bool   // delivered, in order
 	causes  []error  // of aborts
@@ -83,7 +82,8 @@ func (b *engineBatch) Begin(x *serve.Exchange, body []byte) serve.Pending {
 	return a
 }
 
-func (b *engineBatch) Serve(handOver bool) {
+func (b *engineBatch) Serve(how serve.Serving) {
+	handOver := how == serve.HandOver
 	reqs := slices.Clone(b.reqs)
 	b.reqs = b.reqs[:0]
 	if len(reqs) == 0 {
@@ -92,8 +92,11 @@ func (b *engineBatch) Serve(handOver bool) {
 	e := b.e
 	e.mu.Lock()
 	e.batches = append(e.batches, len(reqs))
-	if handOver {
+	switch how {
+	case serve.HandOver:
 		e.handed++
+	case serve.Alone:
+		e.alone++
 	}
 	e.mu.Unlock()
 	for _, a := range reqs {
@@ -465,35 +468,25 @@ func TestCrowdClose(t *testing.T) {
 	}
 }
 
-// A bug ends the connection that it shows on, and no other.
-func TestCrowdBugs(t *testing.T) {
-	var mu sync.Mutex
-	var text bytes.Buffer
-	s := &serve.Server{ErrorLog: log.New(writerFunc(func(p []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return text.Write(p)
-	}), "", 0)}
-	_, path := crowded(t, s)
-	other, r := member(t, path)
-	for i, what := range []string{"/panic-begin", "/panic-reply", "/panic-heavy", "/panic-serve"} {
-		c, r2 := member(t, path)
-		send(t, c, post(what, "p"))
-		if what == "/panic-serve" {
-			want(t, r2, "p") // It was answered before.
-		} else {
-			ended(t, r2)
+// A client that is the only one is known as that; with two that ask in turn nobody is.
+func TestCrowdOfOne(t *testing.T) {
+	e, path := crowded(t, &serve.Server{})
+	a, ra := member(t, path)
+	b, rb := member(t, path)
+	alone := func(c net.Conn, r *bufio.Reader) bool {
+		before := look(e, func() int { return e.alone })
+		send(t, c, post("/now", "x"))
+		want(t, r, "x")
+		return look(e, func() int { return e.alone }) > before
+	}
+	alone(a, ra)
+	for i, one := range []struct {
+		c    net.Conn
+		r    *bufio.Reader
+		want bool
+	}{{a, ra, true}, {a, ra, true}, {b, rb, false}, {a, ra, false}, {a, ra, true}} {
+		if got := alone(one.c, one.r); got != one.want {
+			t.Errorf("request %d: alone %v, want %v", i, got, one.want)
 		}
-		send(t, other, post("/now", "on"))
-		want(t, r, "on")
-		mu.Lock()
-		if n := strings.Count(text.String(), "BUG: panic"); n != i+1 {
-			t.Errorf("after %s %d panics are logged", what, n)
-		}
-		mu.Unlock()
 	}
 }
-
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

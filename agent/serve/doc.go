@@ -30,6 +30,10 @@
 //	        blocking; the rest, and what is         the reader itself
 //	        long: its goroutine
 //
+// The reader waits in the kernel, in a thread that has nothing else to do: to leave that
+// wait to the scheduler was tried, and cost a fifth of the rate and a third more processor
+// time with 16 clients.
+//
 // What comes while the reader serves is its next batch. A reader that the device holds up
 // for longer than a moment is replaced by another, and writes what it has the answers of
 // when it is back; when there are several of those, what is read is handed over instead of

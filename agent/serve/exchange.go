@@ -20,10 +20,22 @@ type Batch interface {
 	// Begin begins what a request asks for, and returns what there is to know of it. Nil
 	// leaves the request to Server.Handler. The body lies in a buffer that others use when Begin returns.
 	Begin(x *Exchange, body []byte) Pending
-	// Serve serves all that was begun since the last call, which may take as long as the
-	// device does; with handOver it leaves that to others and returns at once.
-	Serve(handOver bool)
+	// Serve serves all that was begun since the last call.
+	Serve(how Serving)
 }
+
+// Serving says how a batch is served.
+type Serving int
+
+const (
+	// Together: by the caller, for as long as the device takes, unless some would wait for
+	// others who have to do with another part of it.
+	Together Serving = iota
+	// Alone: by the caller, since one client asks and nobody else.
+	Alone
+	// HandOver: by others; the caller comes back at once.
+	HandOver
+)
 
 // Pending is a request that was begun. Its methods are called by one goroutine at a time.
 type Pending interface {
