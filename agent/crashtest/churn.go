@@ -49,7 +49,7 @@ func (w *worker) churnStep(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	w.book.deletes(name)
-	err := w.agent.Client.DeleteQueue(ctx, name)
+	err := w.api.DeleteQueue(ctx, name)
 	w.book.deleted(name, err)
 	return w.goesOn("delete queue "+name, err)
 }
@@ -58,7 +58,7 @@ func (w *worker) create(ctx context.Context, info client.QueueInfo) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	w.book.creates(info)
-	err := w.agent.Client.CreateQueue(ctx, info)
+	err := w.api.CreateQueue(ctx, info)
 	w.book.created(info.Name, err)
 	if err == nil {
 		select {
@@ -74,7 +74,7 @@ func (w *worker) clear(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	c := w.book.sends(changeClear, w.book.all(name))
-	err := w.agent.Client.ClearQueue(ctx, name, client.ClearOptions{Ready: true, Destructive: true})
+	err := w.api.ClearQueue(ctx, name, client.ClearOptions{Ready: true, Destructive: true})
 	w.book.answered(c, err)
 	return w.goesOn("clear "+name, err)
 }
@@ -98,7 +98,7 @@ func (w *worker) redrive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	w.book.redrives()
-	_, err := w.agent.Client.Redrive(ctx, deadName, redriveTo, 1+w.r.IntN(100))
+	_, err := w.api.Redrive(ctx, deadName, redriveTo, 1+w.r.IntN(100))
 	w.book.operation()
 	return w.goesOn("redrive", err)
 }
@@ -122,7 +122,7 @@ func (w *worker) produceAgain(ctx context.Context, queue string, bt *batch, wire
 	if time.Until(bt.items[0].due) < 1200*time.Millisecond {
 		return true
 	}
-	err := w.agent.Client.Produce(ctx, queue, wire...)
+	err := w.api.Produce(ctx, queue, wire...)
 	w.book.operation()
 	if errors.Is(err, client.ErrFull) {
 		return true

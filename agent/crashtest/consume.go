@@ -27,7 +27,7 @@ func (w *worker) leaseFrom(ctx context.Context, queue string) bool {
 	timeout := []time.Duration{300 * time.Millisecond, time.Second, time.Second, 4 * time.Second}[w.r.IntN(4)]
 	before := w.book.leaseStart(queue)
 	sent := time.Now()
-	got, err := w.agent.Client.Lease(ctx, queue, client.LeaseOptions{
+	got, err := w.api.Lease(ctx, queue, client.LeaseOptions{
 		BatchSize: 1 + w.r.IntN(60), Wait: time.Duration(11+w.r.IntN(100)) * time.Millisecond, LeaseTimeout: timeout,
 	})
 	l := w.book.leased(queue, sent, timeout, before, got, err)
@@ -77,7 +77,7 @@ func (l *lease) split(at int) (a, b *lease) {
 func (w *worker) change(ctx context.Context, kind changeKind, l *lease) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	agent, c := w.agent.Client, w.book.sends(kind, l)
+	agent, c := w.api, w.book.sends(kind, l)
 	var err error
 	switch kind {
 	case changeComplete:
@@ -107,7 +107,7 @@ func (w *worker) change(ctx context.Context, kind changeKind, l *lease) bool {
 
 // completeAgain completes what is completed, which must be refused.
 func (w *worker) completeAgain(ctx context.Context, l *lease) bool {
-	err := w.agent.Client.Complete(ctx, l.queue, l.partition, l.ids...)
+	err := w.api.Complete(ctx, l.queue, l.partition, l.ids...)
 	switch {
 	case errors.Is(err, client.ErrLeaseLost):
 		return true
@@ -120,7 +120,7 @@ func (w *worker) completeAgain(ctx context.Context, l *lease) bool {
 // extend extends a lease, then completes it.
 func (w *worker) extend(ctx context.Context, l *lease, timeout time.Duration) bool {
 	sent := time.Now()
-	_, err := w.agent.Client.Extend(ctx, l.queue, l.partition, 2*timeout, l.ids...)
+	_, err := w.api.Extend(ctx, l.queue, l.partition, 2*timeout, l.ids...)
 	w.book.extended(l, sent, 2*timeout, err)
 	if errors.Is(err, client.ErrLeaseLost) {
 		return true
@@ -186,7 +186,7 @@ func (b *Book) NextRound() {
 // leaseAll leases as much as there is, for a short time.
 func (w *worker) leaseAll(ctx context.Context, queue string, sent time.Time, before map[track]uint64) (*lease, error) {
 	const timeout = time.Second
-	got, err := w.agent.Client.Lease(ctx, queue, client.LeaseOptions{
+	got, err := w.api.Lease(ctx, queue, client.LeaseOptions{
 		BatchSize: 1000, Wait: 20 * time.Millisecond, LeaseTimeout: timeout,
 	})
 	return w.book.leased(queue, sent, timeout, before, got, err), err

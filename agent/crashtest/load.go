@@ -37,7 +37,8 @@ type Load struct {
 }
 
 // NewLoad returns a load on an agent. The seed decides what each goroutine does,
-// as far as that does not hang on the answers.
+// as far as that does not hang on the answers; and whether they share a client, which
+// makes their calls on a stream, or have one each, and so a connection.
 func NewLoad(b *Book, p *Process, seed uint64) *Load {
 	return &Load{book: b, agent: p, seed: seed, created: make(chan struct{}, 1)}
 }
@@ -60,8 +61,14 @@ func (l *Load) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	worker := func(no int, step func(context.Context, *worker) bool) {
 		r := rand.New(rand.NewPCG(l.seed, uint64(no)))
-		w := &worker{Load: l, r: r, fill: newFiller(r), no: no}
+		w := &worker{Load: l, api: l.agent.Client, r: r, fill: newFiller(r), no: no}
+		if l.seed%2 == 0 {
+			w.api = &client.Client{Socket: l.agent.socket}
+		}
 		all.Go(func() {
+			if w.api != l.agent.Client {
+				defer w.api.Close()
+			}
 			for !l.stopped.Load() && step(ctx, w) {
 			}
 		})
@@ -79,6 +86,7 @@ func (l *Load) Run(ctx context.Context) {
 // worker is one goroutine of a load.
 type worker struct {
 	*Load
+	api  *client.Client
 	r    *rand.Rand
 	fill *filler
 	no   int
@@ -155,7 +163,7 @@ func (w *worker) produceTo(ctx context.Context, queue string, n int) bool {
 	})
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := w.agent.Client.Produce(ctx, queue, wire...)
+	err := w.api.Produce(ctx, queue, wire...)
 	w.book.produced(bt, err)
 	if hasSource && err == nil && w.r.IntN(4) == 0 && len(wire) < 100 {
 		return w.produceAgain(ctx, queue, bt, wire)

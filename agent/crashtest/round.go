@@ -200,7 +200,7 @@ func (r *Rounds) Drain(ctx context.Context) error {
 	}
 	load := NewLoad(r.Book, p, r.Rand.Uint64())
 	rnd := rand.New(rand.NewPCG(r.Rand.Uint64(), 0))
-	w := &worker{Load: load, r: rnd}
+	w := &worker{Load: load, api: p.Client, r: rnd}
 	late := time.Now().Add(readyTimeout)
 	for left := 1; left > 0; left, _ = r.Book.Live() {
 		if time.Now().After(late) {
