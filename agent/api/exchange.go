@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/access"
@@ -44,13 +43,10 @@ func (b *batch) Begin(x *serve.Exchange, body []byte) serve.Pending {
 	if kind == frame.Cancel || r.Method != http.MethodPost || int64(len(body)) > min(smallBody, b.h.routes[kind.Path()].limit) {
 		return nil
 	}
-	if auth := r.Header.Get("Authorization"); auth != "" && !strings.HasPrefix(auth, "Bearer ") {
-		return nil
-	}
 	in, _, known := parseFormat(r.Header.Get("Content-Type"))
 	out, err := acceptedFormat(r.Header)
-	if !known || err != nil {
-		return nil
+	if !known || err != nil || !isToken(r.Header.Get("Authorization")) {
+		return nil // The handler knows what to say.
 	}
 	e := &exchange{begunCall: begunCall{call: call{h: b.h, hasty: true}, kind: kind, begun: x.Begun}, x: x, out: out}
 	e.peer, _ = x.Peer().(*access.Peer)

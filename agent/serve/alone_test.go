@@ -32,13 +32,22 @@ func alone(t *testing.T, c net.Conn, r *bufio.Reader) {
 // awaitWatch waits until somebody reads from a connection whose handler runs on.
 func awaitWatch(t *testing.T) {
 	t.Helper()
+	awaitCall(t, "nobody looks for the client", "serve.(*watch).look(")
+}
+
+// awaitCall waits until a goroutine is in one of these calls.
+func awaitCall(t *testing.T, otherwise string, calls ...string) {
+	t.Helper()
 	buf := make([]byte, 1<<20)
 	for begun := time.Now(); time.Since(begun) < 10*time.Second; runtime.Gosched() {
-		if n := runtime.Stack(buf, true); bytes.Contains(buf[:n], []byte("serve.(*watch).look(")) {
-			return
+		n := runtime.Stack(buf, true)
+		for _, call := range calls {
+			if bytes.Contains(buf[:n], []byte(call)) {
+				return
+			}
 		}
 	}
-	t.Fatal("nobody looks for the client")
+	t.Fatal(otherwise)
 }
 
 // large is a reply that no socket takes at once.

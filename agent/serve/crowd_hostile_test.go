@@ -50,7 +50,8 @@ func TestCrowdRefusalsLeaveTimesAlone(t *testing.T) {
 	want(t, r, "200ms")
 }
 
-// A client that has said that it asks for nothing more gets an answer that takes a moment.
+// A client that has said that it asks for nothing more gets an answer that takes a moment;
+// it is not taken for gone before.
 func TestCrowdHalfClosed(t *testing.T) {
 	e, path := crowded(t, &serve.Server{})
 	for range 20 {
@@ -59,11 +60,16 @@ func TestCrowdHalfClosed(t *testing.T) {
 		if err := c.(*net.UnixConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		want(t, r, "half")
-		ended(t, r)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			continue // On a busy machine a moment may be over; hasty tells.
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode != 200 {
+			t.Errorf("answered %d, %v", resp.StatusCode, err)
+		}
 	}
-	if causes := look(e, func() []error { return e.causes }); len(causes) > 0 {
-		t.Errorf("%d were aborted: %v", len(causes), causes)
+	if n := look(e, func() int { return e.hasty }); n > 0 {
+		t.Errorf("%d were taken for gone at once", n)
 	}
 }
 

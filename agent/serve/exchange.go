@@ -146,14 +146,18 @@ func (t *rest) write(c *conn) (ok bool) {
 
 // appendHead appends the head of the reply to b; date is its line.
 func (r *Reply) appendHead(b, date []byte, last bool) []byte {
-	b = append(strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(r.Code), 10), ' ')
-	b = append(append(b, http.StatusText(r.Code)...), "\r\n"...)
-	b = append(append(b, date...), r.Header...)
+	b = append(append(appendStatus(b, r.Code), date...), r.Header...)
 	b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(r.size()), 10), "\r\n"...)
 	if last {
 		b = append(b, "Connection: close\r\n"...)
 	}
 	return append(b, "\r\n"...)
+}
+
+// appendStatus appends the first line of a reply.
+func appendStatus(b []byte, code int) []byte {
+	b = append(strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(code), 10), ' ')
+	return append(append(b, http.StatusText(code)...), "\r\n"...)
 }
 
 // appendDate appends the line that says when the reply was made.

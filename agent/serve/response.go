@@ -85,10 +85,7 @@ func (w *response) WriteHeader(code int) {
 	default:
 		w.chunks = true
 	}
-	b := w.c.out[:0]
-	b = append(strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(code), 10), ' ')
-	b = append(append(b, http.StatusText(code)...), "\r\nDate: "...)
-	b = append(time.Now().UTC().AppendFormat(b, http.TimeFormat), "\r\n"...)
+	b := appendDate(appendStatus(w.c.out[:0], code), time.Now())
 	for name, values := range w.header {
 		for _, v := range values {
 			b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
