@@ -60,13 +60,7 @@ func (w *world) member() *wire {
 
 // A request that is begun is answered as the handler would, to the last header.
 func TestBegunAnswersAsTheHandler(t *testing.T) {
-	handler, begun := newWorld(t), newWorld(t)
-	for _, w := range []*world{handler, begun} {
-		w.create("q")
-		w.create("two", `"requested_partitions":2`)
-		w.create("paused")
-		w.must("/v1/queue.pause", &pb.QueuePauseRequest{QueueName: "paused"}, nil)
-	}
+	handler, begun := sampleWorld(t), sampleWorld(t)
 	before := begun.begun.Load()
 	try := func(path, headers, body string) {
 		t.Helper()

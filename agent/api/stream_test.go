@@ -141,6 +141,17 @@ type sampleCall struct {
 	body string
 }
 
+// sampleWorld returns a world with the queues of sampleCalls.
+func sampleWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.create("q")
+	w.create("two", `"requested_partitions":2`)
+	w.create("paused")
+	w.must("/v1/queue.pause", &pb.QueuePauseRequest{QueueName: "paused"}, nil)
+	return w
+}
+
 // sampleCalls returns calls on the queues q, two with two partitions, and paused.
 func sampleCalls() []sampleCall {
 	big := strings.Repeat("x", 60_000)
@@ -174,13 +185,7 @@ func sampleCalls() []sampleCall {
 
 // A call means on a stream what it means over HTTP, right or wrong.
 func TestStreamAnswersAsHTTP(t *testing.T) {
-	over, on := newWorld(t), newWorld(t)
-	for _, w := range []*world{over, on} {
-		w.create("q")
-		w.create("two", `"requested_partitions":2`)
-		w.create("paused")
-		w.must("/v1/queue.pause", &pb.QueuePauseRequest{QueueName: "paused"}, nil)
-	}
+	over, on := sampleWorld(t), sampleWorld(t)
 	stream := on.stream(jsonType)
 	for i, c := range sampleCalls() {
 		want := over.post(c.call.Path(), c.body)

@@ -122,7 +122,7 @@ func (r *reader) wait() bool {
 	w.waiting = false
 	r.conns, r.lost = r.conns[:0], r.lost[:0]
 	for _, c := range w.ready {
-		if w.members[c.fd] == c {
+		if w.members[c.fd] == c && c.x == nil {
 			r.conns = append(r.conns, c)
 		}
 	}
