@@ -50,7 +50,9 @@ func (p *partition) open(items int, bytes int64) (first uint64, err error) {
 	p.lastUsed, p.idle = int64(begin), false
 	first, err = p.ps.Reserve(items, bytes)
 	if closed {
-		p.seat.cost.Store(int64(p.clock.Mono() - begin))
+		now := p.clock.Mono()
+		p.seat.cost.Store(int64(now - begin))
+		p.seat.used.Store(int64(now)) // To open it was no pause.
 	}
 	return first, err
 }

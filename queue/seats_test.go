@@ -145,6 +145,32 @@ func TestSeatsAllBusy(t *testing.T) {
 	})
 }
 
+// What opening takes is no pause of whoever has asked for it: a partition that others
+// wait for has its turn all the same when it is in use.
+func TestSeatsTurnBeginsWhenOpen(t *testing.T) {
+	inNarrowWorld(t, 1, func(w *world, c *countingStorage) {
+		end := time.Now().Add(6 * time.Second)
+		var wg sync.WaitGroup
+		for i := range 2 {
+			q := w.create(fmt.Sprint("q", i))
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					if _, err := w.use(q, i); err != nil {
+						t.Error(err)
+						return
+					}
+					time.Sleep(time.Millisecond / 2) // Less than what counts as not in use.
+				}
+			})
+		}
+		wg.Wait()
+		// A turn of 50 ms, and 5 ms each to open and to close, of which some is in the turn.
+		if n := c.opened.Load(); n > 6000/50+3 {
+			t.Errorf("the stores of two queues were opened %d times in 6 s", n)
+		}
+	})
+}
+
 // Partitions that wait for a seat are well, and that is known without waiting for them.
 func TestSeatsAreNoFailure(t *testing.T) {
 	inNarrowWorld(t, 1, func(w *world, _ *countingStorage) {
