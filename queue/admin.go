@@ -337,7 +337,7 @@ func (p *partition) stats() PartitionStats {
 	if s.Leased > 0 {
 		s.AverageLeaseLeft = time.Duration(left / s.Leased)
 	}
-	if !p.clock.Trusted() {
+	if now.Untrusted {
 		for _, d := range st.Scheduled {
 			if d.DueMono == 0 {
 				s.HeldForClock++

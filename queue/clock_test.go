@@ -2,10 +2,12 @@ package queue_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
+	"github.com/kapetan-io/querator-edge/queue/queuetest"
 )
 
 // reboot restarts the service in another boot, with a clock that is right or
@@ -153,4 +155,70 @@ func TestItemsOfAnUntrustedClockExpireTwoBootsLater(t *testing.T) {
 		w.pass(31 * time.Minute)
 		w.counts(q, 0, 0, 0)
 	})
+}
+
+// settingClock is set by somebody while the engine is at reading it.
+type settingClock struct {
+	*queuetest.Clock
+	left atomic.Int64 // reads until it is set; not at all below 1
+	set  func()
+}
+
+func (c *settingClock) read() {
+	if c.left.Add(-1) == 0 {
+		c.set()
+	}
+}
+
+func (c *settingClock) Now() time.Time {
+	defer c.read()
+	return c.Clock.Now()
+}
+
+func (c *settingClock) Trusted() bool {
+	defer c.read()
+	return c.Clock.Trusted()
+}
+
+// The word of a clock that is set, or found to be wrong, between two reads of it
+// is not taken for that of the other: nothing is due that nobody trusts.
+func TestClockIsSetWhileItIsRead(t *testing.T) {
+	ahead := 1000 * 24 * time.Hour
+	for _, toRight := range []bool{true, false} {
+		for reads := 1; reads <= 20; reads++ {
+			inWorld(t, func(w *world) {
+				c := &settingClock{Clock: w.clock}
+				w.stop()
+				w.asked = c
+				w.start()
+				q := w.create("q")
+				right := w.clock.Now()
+				due := right.Add(ahead / 2)
+				if toRight {
+					w.clock.Set(right.Add(ahead), false)
+					due = w.clock.Now().Add(5 * time.Second)
+				}
+				w.produceItems(q, queue.Item{Payload: []byte("later"), EnqueueAt: due})
+				w.pass(20 * time.Second)
+				w.counts(q, 0, 0, 1)
+				c.set = func() {
+					if toRight {
+						w.clock.Set(right.Add(20*time.Second), true)
+					} else {
+						w.clock.Set(right.Add(ahead), false)
+					}
+				}
+				c.left.Store(int64(reads))
+				for range 10 { // Each has the engine look at the clock.
+					w.produce(q, "now")
+					w.lease(q, 1, "now")
+				}
+				if c.left.Load() > 0 {
+					t.Fatal("the clock was not set")
+				}
+				w.pass(time.Minute - time.Second)
+				w.counts(q, 0, 10, 1)
+			})
+		}
+	}
 }

@@ -21,6 +21,7 @@ type world struct {
 	storage *memstore.Storage
 	over    queue.Storage // takes the place of storage if it is not nil
 	clock   *queuetest.Clock
+	asked   queue.Clock // takes the place of clock if it is not nil
 	limits  queue.Limits
 	large   queue.LargeRoom
 	svc     *queue.Service
@@ -46,8 +47,12 @@ func (w *world) start() {
 	if w.over != nil {
 		storage = w.over
 	}
+	var clock queue.Clock = w.clock
+	if w.asked != nil {
+		clock = w.asked
+	}
 	svc, err := queue.Open(w.ctx(), queue.Config{
-		Meta: w.meta, Clock: w.clock, Limits: w.limits, Large: w.large,
+		Meta: w.meta, Clock: clock, Limits: w.limits, Large: w.large,
 		Storages: []queue.NamedStorage{{Name: "mem", Storage: storage, Affinity: 1}},
 		Events: queue.Events{PartitionFailed: func(q string, p int, err error) {
 			w.t.Errorf("partition %s/%d failed: %v", q, p, err)

@@ -59,6 +59,15 @@ type Instant struct {
 	Untrusted bool
 }
 
+// distrust is how long to wait before the wall clock is looked at again, in
+// nanoseconds.
+func (i Instant) distrust() int64 {
+	if i.Untrusted {
+		return int64(maxNap)
+	}
+	return 0
+}
+
 // Clock is the source of time. It is safe for use by any goroutine.
 type Clock interface {
 	// Now is the wall clock, for records and for what people see.

@@ -86,7 +86,7 @@ func (g *group) collectDuty() error {
 	if g.now.Mono >= p.stillUntil {
 		g.collectLeases()
 		g.collectDue(&p.schedMono, g.now.Mono, true)
-		if len(p.schedWall) > 0 && p.clock.Trusted() {
+		if !g.now.Untrusted {
 			g.collectDue(&p.schedWall, g.now.Wall, false)
 		}
 	}
@@ -345,7 +345,7 @@ func (p *partition) nextExpiry(now Instant) int64 {
 		sp := &p.st.Spans[i]
 		at := sp.MinMono
 		if sp.OldBoot && sp.MinExpire != math.MaxInt64 {
-			at = min(at, max(toMono(sp.MinExpire, now), now.Mono+p.distrust()))
+			at = min(at, max(toMono(sp.MinExpire, now), now.Mono+now.distrust()))
 		}
 		if !sp.Ordered {
 			at = max(at, sp.scanAt)

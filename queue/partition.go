@@ -344,7 +344,7 @@ func (p *partition) untilNext() time.Duration {
 		at(max(d.at, p.stillUntil))
 	}
 	if d, ok := p.schedWall.top(); ok {
-		at(max(toMono(d.at, now), p.stillUntil, now.Mono+p.distrust()))
+		at(max(toMono(d.at, now), p.stillUntil, now.Mono+now.distrust()))
 	}
 	at(p.nextExpiry(now))
 	at(p.move.next(now))
@@ -355,16 +355,13 @@ func (p *partition) untilNext() time.Duration {
 	return min(max(0, time.Duration(subSat(next, now.Mono))), maxNap)
 }
 
-// distrust is how long to wait before the wall clock is looked at again.
-func (p *partition) distrust() int64 {
-	if p.clock.Trusted() {
-		return 0
-	}
-	return int64(maxNap)
-}
-
+// now reads the clocks. The wall clock may be set, or turn out to be wrong,
+// between two calls: what it shows is believed if it could be before and after.
 func (p *partition) now() Instant {
-	return Instant{Wall: p.clock.Now().UnixNano(), Mono: int64(p.clock.Mono()), Untrusted: !p.clock.Trusted()}
+	before := p.clock.Trusted()
+	now := Instant{Wall: p.clock.Now().UnixNano(), Mono: int64(p.clock.Mono())}
+	now.Untrusted = !before || !p.clock.Trusted()
+	return now
 }
 
 // publish tells other goroutines how many items there are, and wakes the loop

@@ -73,6 +73,13 @@ func (c *Clock) SetTrusted(trusted bool) {
 	c.trusted = trusted
 }
 
+// Set sets the wall clock, and says whether it can be believed from then on.
+func (c *Clock) Set(now time.Time, trusted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wall, c.trusted = now.Round(0).UTC().Add(-time.Since(c.start)), trusted
+}
+
 // Suspend moves both clocks on by d at once, as when the device slept.
 func (c *Clock) Suspend(d time.Duration) {
 	c.mu.Lock()

@@ -305,14 +305,11 @@ func (r *runner) reboot() {
 		}
 		switch kind {
 		case 0:
-			r.clock.SetWall(time.Unix(r.rng.Int64N(1000), 0))
-			r.clock.SetTrusted(false)
+			r.clock.Set(time.Unix(r.rng.Int64N(1000), 0), false)
 		case 1:
-			r.clock.SetWall(truth.Add(24 * time.Hour * time.Duration(r.rng.IntN(1000))))
-			r.clock.SetTrusted(false)
+			r.clock.Set(truth.Add(24*time.Hour*time.Duration(r.rng.IntN(1000))), false)
 		default:
-			r.clock.SetWall(truth)
-			r.clock.SetTrusted(true)
+			r.clock.Set(truth, true)
 		}
 		r.main.reboot()
 		r.dead.reboot()
@@ -339,11 +336,9 @@ func (r *runner) turnClock() {
 		// The engine takes less than a second for inaccuracy.
 		r.clock.Step(2 * time.Second * time.Duration(r.rng.IntN(3600)-1800))
 	case 1:
-		r.clock.Step(24 * time.Hour * time.Duration(r.rng.IntN(2000)-1000))
-		r.clock.SetTrusted(false)
+		r.clock.Set(r.clock.Now().Add(24*time.Hour*time.Duration(r.rng.IntN(2000)-1000)), false)
 	case 2:
-		r.clock.SetWall(r.truth())
-		r.clock.SetTrusted(true)
+		r.clock.Set(r.truth(), true)
 	case 3:
 		d := time.Duration(r.rng.Int64N(int64(time.Minute)))
 		r.clock.Suspend(d)
