@@ -66,6 +66,8 @@ type Agent struct {
 	uplink    *uplink.Uplink // nil if none is configured
 	conns     atomic.Int64
 	summary   summary
+	// unreloaded is what the last reload left to mend or to a restart; nil or "" is nothing.
+	unreloaded atomic.Pointer[string]
 
 	// Those belong to Run's goroutine; a reload changes them.
 	shutdown config.Shutdown
@@ -191,8 +193,8 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 
 	a.log.Info().Str("version", a.version).Str("socket", a.cfg.Socket.Path).Str("data", a.cfg.DataDir).
 		Str("memory-limit", a.cfg.MemoryLimit.String()).Msg("ready")
-	a.told(o.Systemd.Ready(a.statusText()))
 	watch := &supervisor{notify: o.Systemd, log: a.log, probe: newProber(a.cfg, a.service.Probe).probe, status: a.statusText}
+	a.told(watch.ready())
 	side.Go(func() { watch.run(beside) })
 	upCtx, stopUplink := context.WithCancel(context.Background())
 	var up sync.WaitGroup
@@ -202,7 +204,7 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 	if o.Stdout != nil {
 		fmt.Fprint(o.Stdout, banner(a.cfg))
 	}
-	err := a.untilEnd(ctx, o, served)
+	err := a.untilEnd(ctx, o, served, watch)
 	a.log.Info().Msg("shutting down")
 	stopBeside()
 	a.told(o.Systemd.Stopping("shutting down", 3*a.shutdown.Timeout+drainTimeout))
@@ -217,7 +219,7 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 
 // untilEnd reloads the configuration when asked to, until ctx ends or the socket
 // fails.
-func (a *Agent) untilEnd(ctx context.Context, o *Options, served <-chan error) error {
+func (a *Agent) untilEnd(ctx context.Context, o *Options, served <-chan error, watch *supervisor) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -225,7 +227,7 @@ func (a *Agent) untilEnd(ctx context.Context, o *Options, served <-chan error) e
 		case err := <-served:
 			return fmt.Errorf("the socket %s cannot be served: %w", a.cfg.Socket.Path, err)
 		case <-o.Reloads:
-			a.reload(ctx, o)
+			a.reload(ctx, o, watch)
 		}
 	}
 }

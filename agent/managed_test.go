@@ -206,8 +206,16 @@ func TestReload(t *testing.T) {
 	if got := s.reload(); !strings.Contains(got, "has mistakes") || !strings.Contains(s.log.String(), "memory-limti") {
 		t.Errorf("a mistake: %q\n%s", got, s.log.String())
 	}
+	c := &client.Client{Socket: s.path("q.sock")}
+	defer c.Close()
+	if err := c.CreateQueue(t.Context(), client.QueueInfo{Name: "c", LeaseTimeout: time.Minute, ExpireTimeout: time.Hour, Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.note("STATUS=2 queues"); !strings.Contains(got, "has mistakes") {
+		t.Errorf("the mistake is there no more when other things have changed: %q", got)
+	}
 	s.configure("[[queue]]\nname = \"a\"\n[[queue]]\nname = \"b\"\n")
-	if got := s.reload(); strings.Contains(got, "restart") || s.queues() != "a b" {
+	if got := s.reload(); strings.Contains(got, "restart") || strings.Contains(got, "mistakes") || s.queues() != "a b c" {
 		t.Errorf("back again: %q, there are %q", got, s.queues())
 	}
 }

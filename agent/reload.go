@@ -46,16 +46,14 @@ func (a *Agent) liveSettings(c *config.Config) []liveSetting {
 // reload reads the configuration again: it puts into effect what can change, and
 // names what has to wait for a restart. A configuration with mistakes changes
 // nothing.
-func (a *Agent) reload(ctx context.Context, o *Options) {
+func (a *Agent) reload(ctx context.Context, o *Options, watch *supervisor) {
 	a.told(o.Systemd.Reloading("reading the configuration"))
-	status := a.reloadNow(ctx, o)
-	if status == "" {
-		status = a.statusText()
-	}
-	a.told(o.Systemd.Ready(status))
+	left := a.reloadNow(ctx, o)
+	a.unreloaded.Store(&left) // A part of the status until the next time.
+	a.told(watch.ready())
 }
 
-// reloadNow returns what is wrong, "" if nothing is.
+// reloadNow returns what is wrong or has to wait, "" if nothing.
 func (a *Agent) reloadNow(ctx context.Context, o *Options) string {
 	loaded, err := o.Reload()
 	var rules *access.Rules

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -42,7 +43,32 @@ type supervisor struct {
 	status func() string
 
 	failedAt time.Time // when a failure was logged last
-	said     string
+
+	mu   sync.Mutex // keeps what is said in order
+	said string     // guarded by mu
+}
+
+// ready says that the agent is ready, and how things are. Any goroutine may call it.
+func (s *supervisor) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = s.status()
+	return s.notify.Ready(s.said)
+}
+
+// say says how things are if that has changed, which a failure is a part of.
+func (s *supervisor) say(failure error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := s.status()
+	if failure != nil {
+		status = "failing: " + failure.Error()
+	}
+	if status == s.said {
+		return nil
+	}
+	s.said = status
+	return s.notify.Status(status)
 }
 
 // run ends with ctx, and when a sync that is under way then returns.
@@ -79,18 +105,11 @@ func (s *supervisor) look(ctx context.Context) {
 			s.told(s.notify.Alive())
 		}
 	}
-	status := s.status()
-	if failure != nil {
-		status = "failing: " + failure.Error()
-		if time.Since(s.failedAt) >= repeatFailure || s.failedAt.IsZero() {
-			s.failedAt = time.Now()
-			s.log.Error().Err(failure).Msg("the commit path failed its probe; the watchdog is not fed")
-		}
+	if failure != nil && (time.Since(s.failedAt) >= repeatFailure || s.failedAt.IsZero()) {
+		s.failedAt = time.Now()
+		s.log.Error().Err(failure).Msg("the commit path failed its probe; the watchdog is not fed")
 	}
-	if status != s.said {
-		s.said = status
-		s.told(s.notify.Status(status))
-	}
+	s.told(s.say(failure))
 }
 
 // told logs that the service manager could not be told.
@@ -133,6 +152,9 @@ func (a *Agent) statusText() string {
 	}
 	if o.Failed > 0 {
 		fmt.Fprintf(&b, "; %s FAILED, see the log", count(int64(o.Failed), "partition"))
+	}
+	if left := a.unreloaded.Load(); left != nil && *left != "" {
+		fmt.Fprintf(&b, "; %s", *left)
 	}
 	return b.String()
 }
