@@ -216,9 +216,9 @@ func TestDownlinkBadQueue(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	sent, harm := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 4)) // Each for one goroutine.
 	b := newDownBench(t, nil)
-	bad := &badSink{next: func() int { return rng.IntN(6) }}
+	bad := &badSink{next: func() int { return harm.IntN(6) }}
 	b.sink = func(s downlink.Sink) downlink.Sink {
 		bad.Sink = s
 		return bad
@@ -226,7 +226,7 @@ func TestDownlinkBadQueue(t *testing.T) {
 	for range 8 {
 		n := len(b.held())
 		b.start()
-		b.send(20 + rng.IntN(40))
+		b.send(20 + sent.IntN(40))
 		eventually(t, "something is taken", func() bool { return len(b.held()) > n })
 		b.stopDevice()
 		bad.wg.Wait() // They belong to the service, which is closed only then.
