@@ -45,7 +45,7 @@ func checkPartition(s *Storage, dir string) error {
 	if name := partitionDirName(key.Queue, key.Partition); name != filepath.Base(dir) {
 		return corrupt(nil, "it says that it is %s", name)
 	}
-	p := &partition{storage: s, key: key, dir: dir, memSize: minMemTable}
+	p := newPartition(s, key, dir)
 	defer p.abandon()
 	if err := p.recover(); err != nil {
 		return err

@@ -196,11 +196,24 @@ func (s *session) fillJournal(p *prepared, round int) {
 	}
 }
 
+// useAgain has the next segment use a value log again.
+func (s *session) useAgain(p *prepared) {
+	s.t.Helper()
+	s.items("readings") // It is open then.
+	logs, err := filepath.Glob(filepath.Join(p.dir, "readings-*", "0*", "*.vlog"))
+	if err == nil {
+		err = badgerstore.UseAgain(s.storage, "readings", logs...)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 const damageRounds = 3
 
 // prepare makes a store of three segments; killed says that the newest was not
-// closed.
-func prepare(t testing.TB, killed bool) *prepared {
+// closed, again that its value log was one before that held what the others hold.
+func prepare(t testing.TB, killed, again bool) *prepared {
 	t.Helper()
 	p := &prepared{dir: t.TempDir(), alive: make(map[string]bool), killed: killed}
 	for round := range damageRounds {
@@ -218,6 +231,9 @@ func prepare(t testing.TB, killed bool) *prepared {
 			if err != nil {
 				t.Fatal(err)
 			}
+		}
+		if again && round == damageRounds-1 {
+			s.useAgain(p)
 		}
 		s.round(p, round)
 		if killed && round == damageRounds-1 {
@@ -301,18 +317,25 @@ func damages() map[string]func(path string, data []byte) error {
 // up at most what was in that file, says so, and serves the rest; nothing that
 // it serves is wrong, and the books agree.
 func TestDamage(t *testing.T) {
-	for _, killed := range []bool{false, true} {
-		name := "closed"
-		if killed {
-			name = "killed"
-		}
-		p := prepare(t, killed)
-		t.Run(name, func(t *testing.T) {
+	for _, kind := range []struct {
+		name          string
+		killed, again bool
+	}{{"closed", false, false}, {"killed", true, false}, {"closed, used again", false, true}, {"killed, used again", true, true}} {
+		p := prepare(t, kind.killed, kind.again)
+		t.Run(kind.name, func(t *testing.T) {
 			dirs := roundDirs(t, p.dir)
+			newest := find(t, dirs[damageRounds-1], "*.vlog")
+			if g, ok := badgerstore.GenerationOf(newest); !ok || kind.again != (g > 0) {
+				t.Fatalf("the newest value log has the generation %d, %t", g, ok)
+			}
 			for _, rel := range p.files(t) {
 				round := slices.Index(dirs, filepath.Dir(filepath.Join(p.dir, rel)))
 				for _, how := range slices.Sorted(maps.Keys(damages())) {
-					if os.Getenv("QUERATOR_LONG") == "" && !isTelling(rel, round, killed, how) {
+					telling := isTelling(rel, round, kind.killed, how)
+					if kind.again { // The rest is as without.
+						telling = round == damageRounds-1 && (filepath.Ext(rel) == ".vlog" || kind.killed && telling)
+					}
+					if os.Getenv("QUERATOR_LONG") == "" && !telling {
 						continue
 					}
 					t.Run(rel+" "+how, func(t *testing.T) {

@@ -98,7 +98,7 @@ func TestCallsOfBadger(t *testing.T) {
 func sealedWithValue(t *testing.T, size int) *database {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), segmentName(1))
-	tl, err := createTail(dir, 1, testSizes(), nil)
+	tl, err := createTail(dir, 1, testSizes(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

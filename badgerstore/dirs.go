@@ -117,13 +117,20 @@ func sameDevice(a, b string) bool {
 
 // discardDir removes dir with all that is in it, so that a power cut leaves it
 // as it was or marked as removed, never half empty under its own name.
-func discardDir(dir string) error {
+func discardDir(dir string) error { return discardSealed(dir, nil) }
+
+// discardSealed is discardDir for the directory of a segment that is written no more.
+// Its value log goes to spent, if that is not nil.
+func discardSealed(dir string, spent *spentLog) error {
 	gone, err := hideDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
+	}
+	if spent != nil {
+		spent.keepSealed(gone)
 	}
 	return os.RemoveAll(gone)
 }
@@ -143,7 +150,8 @@ func hideDir(dir string) (gone string, err error) {
 
 // removeLeftovers removes what discardDir left in dir when it was interrupted,
 // and ends repairs that were: what took the place of a damaged database is whole
-// when that is gone from its place. A restore that was interrupted is gone.
+// when that is gone from its place. A restore that was interrupted is gone, and so is
+// a spent value log, since a process remembers its own.
 func removeLeftovers(dir string, names []string) error {
 	for _, name := range names {
 		path := filepath.Join(dir, name)
@@ -154,7 +162,7 @@ func removeLeftovers(dir string, names []string) error {
 				}
 				continue
 			}
-		} else if !strings.HasSuffix(name, removedSuffix) && !strings.HasSuffix(name, restoreSuffix) {
+		} else if !strings.HasSuffix(name, removedSuffix) && !strings.HasSuffix(name, restoreSuffix) && name != spentName {
 			continue
 		}
 		if err := os.RemoveAll(path); err != nil {

@@ -20,6 +20,8 @@
 //	    00000000000050331648.removed/     one that is being removed
 //	    00000000000067108864.repair/      one that is being made of what can be read
 //	                                      of a damaged one
+//	    spent.vlog                        the value log of one that is gone, for the
+//	                                      next; only while the partition is used
 //	    quarantine/                       segments that were set aside, and copies
 //	  ~queue-storage-partition/           below the queue storage: definitions
 //	    LOCK
@@ -126,6 +128,12 @@
 // records, recovery and damage stays as it is: before anybody looks at a directory
 // that was not closed, its journal is written to where it belongs (redo.go).
 //
+// Blocks that are reserved count as unwritten, and to note which are written by now
+// costs the file system more than the value itself. So a partition keeps the value log
+// of a segment that is gone, whose blocks were all written, for the next one (spent.go),
+// as long as it is used and space is not short. What such a log held before stays
+// behind what is written anew, and is told from it by the versions of its transactions.
+//
 // The next segment is made by a goroutine when the tail is 70 % full. The old tail
 // is synced before the new one gets its checkpoint. It stays open for readers close
 // behind, for up to three changes of segment; then it is sealed: its index of source
@@ -199,13 +207,15 @@
 //	4  journals
 //	5  blocks compressed with zstd
 //	6  journals that hold pointers to large values
+//	7  value logs that are used again
 //
 // The header of a segment and the file FORMAT name the version that what they
 // stand for asks for: a store that never had an event is of format 1 and can be
 // used by older programs, and becomes one of format 2 just before its first event
 // is written, one of format 3 just before the first mark of a feed, one of format 5
 // when it is opened to compress with zstd, or before a back-up with such blocks is
-// restored, and one of format 6 just before the first journal is made. An older
+// restored, one of format 6 just before the first journal is made, and one of format 7
+// just before the first value log is kept to be used again. An older
 // program refuses it as a whole then. Sealed segments have no journal, and a block
 // says by itself what it is compressed with, so that no header asks for the formats
 // from 4 on.

@@ -333,13 +333,18 @@ func (t *tail) leave(why error) error {
 	return errors.Join(errStuck, why)
 }
 
-// throwAway closes a tail and removes its directory: what it holds is not wanted. It
-// needs no room on the device.
-func (t *tail) throwAway() error {
+// throwAway closes a tail and removes its directory: what it holds is not wanted. Its
+// value log goes to spent, if that is not nil. It needs no room on the device.
+func (t *tail) throwAway(spent *spentLog) error {
+	name, generation, written := valueLogName(t.valueNumber), generationOf(t.version), max(t.valueEnd, t.spent)
 	gone, err := hideDir(t.dir)
+	failed := t.failed
 	t.letGo()
 	if err != nil {
 		return err
+	}
+	if spent != nil && !failed {
+		spent.keep(filepath.Join(gone, name), generation, written)
 	}
 	return os.RemoveAll(gone)
 }

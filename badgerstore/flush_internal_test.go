@@ -25,7 +25,7 @@ import (
 func filledTail(t *testing.T, dir string) (*tail, map[string][]byte) {
 	t.Helper()
 	z := sizes{mem: minMemTable, values: 1 << 20, threshold: valueThreshold}
-	w, err := createTail(dir, 1, z, nil)
+	w, err := createTail(dir, 1, z, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestTableInterrupted(t *testing.T) {
 			if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.throwAway(); err != nil {
+			if err := w.throwAway(nil); err != nil {
 				t.Fatal(err)
 			}
 			wantNoLog(t, dir)
@@ -364,7 +364,7 @@ func TestThrowAwayOnFullDisk(t *testing.T) {
 	}
 	w, _ := filledTail(t, filepath.Join(disk, "s"))
 	release := fillUp(t, disk)
-	if err := w.throwAway(); err != nil {
+	if err := w.throwAway(nil); err != nil {
 		t.Fatal(err)
 	}
 	release()
@@ -377,7 +377,7 @@ func TestThrowAwayOnFullDisk(t *testing.T) {
 func TestCloseWithJournal(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		dir := filepath.Join(t.TempDir(), "s")
-		w, err := createTail(dir, 1, sizes{mem: minMemTable, values: 1 << 20, threshold: valueThreshold}, nil)
+		w, err := createTail(dir, 1, sizes{mem: minMemTable, values: 1 << 20, threshold: valueThreshold}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -398,7 +398,7 @@ func TestCloseWithJournal(t *testing.T) {
 		if wanted {
 			err = w.finish()
 		} else {
-			err = w.throwAway()
+			err = w.throwAway(nil)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -35,9 +35,10 @@ const (
 	oldestFormat  = 1
 	eventFormat   = 2
 	feedFormat    = 3
-	journalFormat = 6 // of a store only
 	zstdFormat    = 5 // of a store only
-	newestFormat  = journalFormat
+	journalFormat = 6 // of a store only
+	spentFormat   = 7 // of a store only
+	newestFormat  = spentFormat
 )
 
 // maxSpan is the greatest span that sequence numbers reach.

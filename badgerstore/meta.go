@@ -371,7 +371,7 @@ func (m *Meta) renew() error {
 	}
 	m.generation++
 	dir := m.generationDir(m.generation)
-	t, err := createTail(dir, m.generation, z, nil)
+	t, err := createTail(dir, m.generation, z, nil, nil)
 	if err != nil {
 		_ = discardDir(dir) // What is left of it is removed at the next start.
 		return err
@@ -380,13 +380,13 @@ func (m *Meta) renew() error {
 		err = t.sync()
 	}
 	if err != nil {
-		_ = t.throwAway() // What is left of it is removed at the next start.
+		_ = t.throwAway(nil) // What is left of it is removed at the next start.
 		return err
 	}
 	old := m.tail
 	m.tail = t
 	if old != nil {
-		_ = old.throwAway() // As above; discardOld says so if it goes on.
+		_ = old.throwAway(nil) // As above; discardOld says so if it goes on.
 	}
 	return m.discardOld()
 }

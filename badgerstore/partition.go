@@ -32,7 +32,8 @@ type partition struct {
 	nextSpan uint64    // least span that was never used
 	// prepareAt is when next is tried again if it failed, since Storage.started.
 	prepareAt time.Duration
-	memSize   int64 // memtable of the next segment
+	memSize   int64    // memtable of the next segment
+	spent     spentLog // for the next segment
 
 	backup *backup // the one that is under way; nil if there is none
 
@@ -49,6 +50,11 @@ type partition struct {
 	background sync.WaitGroup // goroutines that open, close and remove segments
 	// What segments that are no longer tail have cost.
 	written, syncs atomic.Int64
+}
+
+func newPartition(s *Storage, key queue.PartitionKey, dir string) *partition {
+	return &partition{storage: s, key: key, dir: dir, memSize: minMemTable,
+		spent: spentLog{dir: dir, total: &s.spent, limit: maxSpent * s.options.SegmentBytes}}
 }
 
 // State returns the state, which is shared with the engine.
@@ -198,7 +204,7 @@ func (p *partition) Sync() error {
 
 // Usage tells what the partition occupies.
 func (p *partition) Usage() queue.Usage {
-	u := queue.Usage{Segments: len(p.segments), Written: p.written.Load(), Syncs: p.syncs.Load()}
+	u := queue.Usage{Segments: len(p.segments), DiskBytes: p.spent.bytes(), Written: p.written.Load(), Syncs: p.syncs.Load()}
 	for _, s := range p.segments {
 		switch {
 		case s.writer != nil:
@@ -237,6 +243,7 @@ func (p *partition) Close() error {
 		}
 	}
 	p.background.Wait()
+	p.spent.drop()
 	for _, s := range p.segments {
 		p.storage.readers.drop(s)
 		if s.sources != nil {

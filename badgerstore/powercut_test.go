@@ -24,6 +24,22 @@ func TestPowerCut(t *testing.T) {
 
 func cutOnce(t *testing.T, r *rand.Rand) {
 	d := newDriver(t, badgerstore.Options{})
+	again := r.IntN(2) == 0
+	if again { // A value log that was used before, with items that are gone.
+		for i := range 1 + r.IntN(8) {
+			d.produce([]queue.Item{sizedItem(i, 1+r.IntN(40_000))})
+			d.produce(jsonItems(i*50, 1+r.IntN(200)))
+		}
+		d.drain()
+		d.reopen()
+		var logs []string
+		for _, dir := range segments(t, d.o.Dir) {
+			found, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+			d.must(err)
+			logs = append(logs, found...)
+		}
+		d.must(badgerstore.UseAgain(d.s, d.key.Queue, logs...))
+	}
 	for i := range r.IntN(4) {
 		d.produce(jsonItems(i*50, 1+r.IntN(200)))
 		d.lease(1+r.IntN(len(d.ready)), r.IntN(2) == 0)
@@ -46,6 +62,9 @@ func cutOnce(t *testing.T, r *rand.Rand) {
 	badgerstore.WaitForBackground(d.s)
 	copyDir(t, d.o.Dir, now)
 	dirs := segments(t, base)
+	if g, ok := badgerstore.GenerationOf(find(t, dirs[len(dirs)-1], "*.vlog")); !ok || again != (g > 0) {
+		t.Fatalf("the value log has the generation %d, %t", g, ok)
+	}
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
 		path := find(t, dirs[len(dirs)-1], pattern)
 		rel, err := filepath.Rel(base, path)
@@ -65,6 +84,9 @@ func cutOnce(t *testing.T, r *rand.Rand) {
 		if !ps.State().IsAlive(seq) {
 			t.Fatalf("item %d was on flash, and is gone", seq)
 		}
+	}
+	if held, most := ps.State().Held(), int64(len(d.ready)+len(d.out)); held > most {
+		t.Errorf("%d items are held, %d were there", held, most)
 	}
 	if _, err := ps.Get(synced); err != nil {
 		t.Errorf("what was on flash: %v", err)

@@ -126,7 +126,7 @@ func (p *partition) newTail(z sizes, checkpoint int64, room func(need int64) err
 	}
 	span := p.takeSpan()
 	dir := newSegment(p.dir, span).dir
-	t, err := createTail(dir, span, z, &p.storage.writing)
+	t, err := createTail(dir, span, z, &p.storage.writing, &p.spent)
 	if err != nil {
 		_ = discardDir(dir) // What is left of it is removed when the partition is opened.
 		return nil, err
@@ -184,7 +184,7 @@ func (p *partition) prepareNext() {
 	p.background.Go(func() {
 		defer close(n.ready)
 		if n.err = needSpace(p.dir, z.space()+createMargin, floor); n.err == nil {
-			n.tail, n.err = createTail(n.dir, n.span, n.sizes, &p.storage.writing)
+			n.tail, n.err = createTail(n.dir, n.span, n.sizes, &p.storage.writing, &p.spent)
 		}
 		if n.err == nil && journal {
 			// It will want one, too.
@@ -217,7 +217,7 @@ func (p *partition) discardNext() {
 
 // discardTail gives up a new tail that could not be used.
 func (p *partition) discardTail(t *tail) {
-	p.storage.report(t.dir, t.throwAway())
+	p.storage.report(t.dir, t.throwAway(nil))
 }
 
 // startJournal has a journal made for the tail when it takes small commits, where

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,8 +17,9 @@ import (
 // one damaged file, or deletes what is behind the damage. A memtable's log
 // (.mem) and a value log (.vlog) look alike:
 //
-//	20 bytes  header: number of the key, zero as we do not encrypt; random bytes
-//	entries   one after the other, then zeros
+//	20 bytes  header: number of the key, zero as we do not encrypt; random bytes, or
+//	          the generation of a value log (spent.go)
+//	entries   one after the other, then zeros, or entries of earlier generations
 //
 // An entry:
 //
@@ -69,7 +71,9 @@ func (l *rawLog) isShort() bool {
 
 // scanLog hands the entries of the log at path to visit, in order; those behind
 // damage too, as far as they can be found. kept is called with the end of the
-// entries that Badger would keep, whenever it moves.
+// entries that Badger would keep, whenever it moves. What a value log holds of
+// earlier generations is not there. Damage behind its last entry cannot be told from
+// that: only pointers to what is missing show it.
 func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -87,17 +91,29 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 	if head := w.at(0, 8); head == nil || binary.BigEndian.Uint64(head) != 0 {
 		l.gaps = append(l.gaps, gap{0, min(logHeader, l.size)})
 	}
-	sound, open := true, false
+	generation := uint64(0)
+	if filepath.Ext(path) == ".vlog" {
+		generation = w.generation()
+	}
+	sound, open, doubt := true, false, int64(-1) // From doubt on there was no entry.
 	for off := int64(logHeader); off < l.size && w.err == nil; {
 		e, n := w.entry(off)
-		if n == 0 {
-			next := w.resync(off)
-			if next < 0 {
+		if n == 0 || generationOf(e.version) < generation {
+			if n == 0 {
+				n = w.resync(off) - off
+			}
+			if n < 0 {
 				break
 			}
-			l.gaps = append(l.gaps, gap{off, next})
-			sound, off = false, next
+			if doubt < 0 {
+				doubt = off
+			}
+			sound, off = false, off+n
 			continue
+		}
+		if doubt >= 0 {
+			l.gaps = append(l.gaps, gap{doubt, off})
+			doubt = -1
 		}
 		if err := visit(&e); err != nil {
 			return l, err
@@ -112,7 +128,28 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 	if w.err != nil {
 		return l, unavailable(w.err, "cannot read %s", path)
 	}
+	if doubt >= 0 && generation == 0 {
+		l.gaps = append(l.gaps, gap{doubt, l.size})
+	}
 	return l, nil
+}
+
+// generation returns the generation of a value log: what its header says, or, where
+// that is damaged, that of the newest entry.
+func (w *window) generation() (generation uint64) {
+	if g, ok := parseGeneration(w.at(0, logHeader)); ok {
+		return g
+	}
+	for off := int64(logHeader); off >= 0 && off < w.size && w.err == nil; {
+		e, n := w.entry(off)
+		if n == 0 {
+			off = w.resync(off)
+			continue
+		}
+		generation = max(generation, generationOf(e.version))
+		off += n
+	}
+	return generation
 }
 
 // window reads a file a piece at a time.

@@ -177,12 +177,12 @@ func (h *holding) rebuild(dir string) error {
 	if err := makeSpace(filepath.Dir(dir), total+3*z.mem+settleSpace, 0); err != nil {
 		return err
 	}
-	t, err := createTail(dir, 0, z, nil)
+	t, err := createTail(dir, 0, z, nil, nil)
 	if err != nil {
 		return err
 	}
 	if err := h.copyTo(t); err != nil {
-		_ = t.throwAway() // The caller removes what is left.
+		_ = t.throwAway(nil) // The caller removes what is left.
 		return err
 	}
 	if err := t.finish(); err != nil {

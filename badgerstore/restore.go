@@ -115,7 +115,7 @@ func (r *restore) begin(span uint64) error {
 	if err := needSpace(r.temp, z.mem+valueStep+settleSpace, r.s.options.MinFree); err != nil {
 		return err
 	}
-	t, err := createTail(newSegment(r.temp, span).dir, span, z, &r.s.writing)
+	t, err := createTail(newSegment(r.temp, span).dir, span, z, &r.s.writing, nil)
 	if err != nil {
 		return err
 	}
@@ -312,7 +312,7 @@ func (r *restore) Install() error {
 // Abort removes what was written.
 func (r *restore) Abort() {
 	if r.tail != nil {
-		_ = r.tail.throwAway() // It goes with all the rest.
+		_ = r.tail.throwAway(nil) // It goes with all the rest.
 		r.tail = nil
 	}
 	// What is left of it is removed when the storage is opened.

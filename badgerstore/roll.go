@@ -27,6 +27,7 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 	need := p.demand(items, bytes)
 	if items > 0 {
 		if err := p.storage.needRoom(p.dir, need.values); err != nil {
+			p.spent.drop()
 			p.giveUpBackup()
 			return 0, err
 		}
@@ -342,6 +343,9 @@ func (p *partition) Maintain(idle bool) error {
 		}
 	}
 	p.removeDone()
+	if p.storage.isShort(p.dir) {
+		p.spent.drop()
+	}
 	p.storage.tendBallast()
 	p.sealOld(p.spare(), p.storage.options.MinFree)
 	if p.tail != nil && !p.tail.writer.asleep.is {
@@ -349,6 +353,7 @@ func (p *partition) Maintain(idle bool) error {
 	}
 	if idle {
 		p.background.Wait() // The memory is free only then.
+		p.spent.drop()
 	}
 	return nil
 }
@@ -404,13 +409,14 @@ func (p *partition) remove(s *segment) {
 	if s.sources != nil {
 		_ = s.sources.close() // It was only read.
 	}
+	spent := p.spentOf()
 	p.background.Go(func() {
 		s.wait()
 		err := error(nil)
 		if t != nil {
-			err = t.throwAway()
+			err = t.throwAway(spent)
 		} else {
-			err = discardDir(s.dir)
+			err = discardSealed(s.dir, spent)
 		}
 		p.storage.report(s.dir, err)
 		p.storage.keepBallast()

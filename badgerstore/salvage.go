@@ -23,12 +23,12 @@ type holding struct {
 	// pointed are keys whose values are in a value log.
 	pointed map[string]bool
 	// stranded counts the values that Badger would drop, since they lie behind
-	// something damaged or torn.
-	stranded int
-	torn     bool  // a memtable's log ends in something that cannot be read
-	short    bool  // a log was cut off
-	shared   bool  // there are tables and a memtable's log
-	mem      int64 // bytes of memtables' logs
+	// something damaged or torn, unfound those that are pointed to and not there.
+	stranded, unfound int
+	torn              bool  // a memtable's log ends in something that cannot be read
+	short             bool  // a log was cut off
+	shared            bool  // there are tables and a memtable's log
+	mem               int64 // bytes of memtables' logs
 }
 
 // valueCheck reports whether a value is as it was written, by its own checksum.
@@ -93,6 +93,8 @@ func collect(dir string, check valueCheck) (*holding, error) {
 	for key := range inline {
 		if !h.pointed[key] || logged[key] {
 			h.kept[key] = true
+		} else {
+			h.unfound++
 		}
 	}
 	for key := range h.values {
@@ -237,10 +239,10 @@ func (h *holding) checkLogs(mayEnd bool) error {
 	if h.mem == 0 {
 		return nil
 	}
-	if h.short || !mayEnd && (h.torn || h.stranded > 0) {
+	if h.short || !mayEnd && (h.torn || h.stranded > 0 || h.unfound > 0) {
 		return corrupt(nil, "%s", h.says("a log is damaged"))
 	}
-	if h.stranded == 0 && len(h.faults) == 0 {
+	if h.stranded == 0 && h.unfound == 0 && len(h.faults) == 0 {
 		return nil
 	}
 	last := h.last()

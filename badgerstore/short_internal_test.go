@@ -267,7 +267,7 @@ func TestReserveMove(t *testing.T) {
 func TestTornValueOfAnySize(t *testing.T) {
 	for _, values := range []int64{1 << 20, 1<<20 + 12345, 5510848} {
 		dir := filepath.Join(t.TempDir(), "s")
-		w, err := createTail(dir, 1, sizes{mem: minMemTable, values: values, threshold: valueThreshold}, nil)
+		w, err := createTail(dir, 1, sizes{mem: minMemTable, values: values, threshold: valueThreshold}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +283,7 @@ func TestTornValueOfAnySize(t *testing.T) {
 		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.throwAway(); err != nil {
+		if err := w.throwAway(nil); err != nil {
 			t.Fatal(err)
 		}
 		d, err := openSealed(copied, func(_, _ []byte) bool { return true }, true)

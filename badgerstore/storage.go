@@ -31,6 +31,7 @@ type Storage struct {
 	plenty    atomic.Int64 // see needRoom: nanoseconds since started until which there is room enough
 	started   time.Time
 
+	spent    atomic.Int64  // bytes of the value logs that partitions keep to use again
 	large    sync.Mutex    // held while a large commit is written
 	asleep   atomic.Int64  // bytes of memory of those that sleep, see sleep.go
 	rousing  chan struct{} // holds a token for each that is woken to be closed
@@ -162,7 +163,7 @@ func (s *Storage) openPartition(key queue.PartitionKey, dir string) (*partition,
 		if err := makeDir(dir); err != nil {
 			return nil, unavailable(err, "cannot create the directory %s", dir)
 		}
-		p := &partition{storage: s, key: key, dir: dir, memSize: minMemTable}
+		p := newPartition(s, key, dir)
 		err := p.recover()
 		if err == nil {
 			return p, nil

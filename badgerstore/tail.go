@@ -33,6 +33,7 @@ type tail struct {
 	memWritten int64  // where that begins
 	valueEnd   int64  // where the next value goes
 	reserved   int64  // the value log has blocks up to here
+	spent      int64  // and up to here they were written before
 
 	memSynced, valueSynced int64 // both files are on flash up to here
 	flashed                int64 // the memtable's log is, by itself or by the journal
@@ -139,7 +140,7 @@ func (z *sizes) memCost(key, value int) int64 {
 // when createTail returns. It may run in a goroutine of its own: nobody knows of
 // the segment yet. Its memory is added to the gauge until it is closed; nil adds it
 // nowhere.
-func createTail(dir string, span uint64, z sizes, gauge *atomic.Int64) (t *tail, err error) {
+func createTail(dir string, span uint64, z sizes, gauge *atomic.Int64, spent *spentLog) (t *tail, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, unmade(err, dir)
 	}
@@ -147,7 +148,7 @@ func createTail(dir string, span uint64, z sizes, gauge *atomic.Int64) (t *tail,
 	t.charge(z.memory())
 	err = makeDatabase(dir)
 	if err == nil {
-		err = t.makeLogs()
+		err = t.makeLogs(spent)
 	}
 	if err == nil {
 		if err = syncDir(filepath.Dir(dir)); err != nil {
@@ -200,7 +201,7 @@ func (t *tail) resume(reads bool) error {
 	t.resumed++
 	t.rests = false
 	t.charge(t.memory() + sourceMemory*int64(t.sources.len()))
-	if err = t.makeLogs(); err == nil {
+	if err = t.makeLogs(nil); err == nil {
 		err = t.markUsed()
 	}
 	if err != nil {

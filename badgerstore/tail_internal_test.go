@@ -17,7 +17,7 @@ import (
 func newTestTail(t testing.TB, z sizes) *tail {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), segmentName(1))
-	tl, err := createTail(dir, 1, z, nil)
+	tl, err := createTail(dir, 1, z, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,9 +45,9 @@ func makeDatabase(dir string) error {
 	return nil
 }
 
-// makeLogs makes two new logs and reserves what they need of the device. Everything
-// in the directory is on flash then.
-func (t *tail) makeLogs() error {
+// makeLogs makes two new logs and reserves what they need of the device. The value log
+// is the spent one, if there is one. Everything in the directory is on flash then.
+func (t *tail) makeLogs(spent *spentLog) error {
 	names, err := listDir(t.dir)
 	if err != nil {
 		return unavailable(err, "cannot read the directory %s", t.dir)
@@ -68,8 +68,8 @@ func (t *tail) makeLogs() error {
 	t.memEnd, t.memWritten, t.valueEnd, t.reserved = logHeader, logHeader, logHeader, 0
 	t.valueNumber = uint32(valueNumber)
 	// Both are twice as long as they will ever be, as Badger would have it.
-	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem); err == nil {
-		t.valueFile, err = makeLog(filepath.Join(t.dir, valueLogName(t.valueNumber)), 2*t.valueFileSize())
+	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem, 0); err == nil {
+		err = t.makeValueLog(spent)
 	}
 	if err != nil {
 		return unmade(err, t.dir)
@@ -90,13 +90,31 @@ func (t *tail) makeLogs() error {
 	return nil
 }
 
+// makeValueLog makes the value log, of the spent one if there is one.
+func (t *tail) makeValueLog(spent *spentLog) error {
+	path, size := filepath.Join(t.dir, valueLogName(t.valueNumber)), 2*t.valueFileSize()
+	f, generation, written, err := spent.take(path)
+	if err != nil {
+		return err
+	}
+	if t.spent = 0; f == nil {
+		t.valueFile, err = makeLog(path, size, generationOf(t.version))
+		return err
+	}
+	t.valueFile, t.version = f, generation<<generationBits
+	t.reserved, t.spent = written, written
+	t.written += pageSize
+	t.syncs++
+	return f.Truncate(size)
+}
+
 // makeLog makes a log without entries.
-func makeLog(path string, size int64) (*os.File, error) {
+func makeLog(path string, size int64, generation uint64) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Write(make([]byte, logHeader))
+	_, err = f.Write(appendLogHeader(nil, generation))
 	if err == nil {
 		err = f.Truncate(size)
 	}

@@ -118,6 +118,7 @@ func (t *tail) append(entries []entry) (logged []entry, err error) {
 	}
 	t.pending = appendRaw(t.pending, metaEndTxn, []byte(endKey), t.version, strconv.AppendUint(nil, t.version, 10))
 	t.memEnd = t.memWritten + int64(len(t.pending))
+	values.pad(t.spent)
 	if err := values.write(); err != nil {
 		t.failed = true
 		return nil, unavailable(err, "cannot write the values of %s", t.dir)
@@ -178,7 +179,7 @@ func newValueWriter(f *os.File, at int64, entries []entry, threshold int) *value
 	if parts == 0 {
 		return &valueWriter{at: at}
 	}
-	return &valueWriter{f: f, at: at, heads: make([]byte, 0, size), parts: make([][]byte, 0, parts)}
+	return &valueWriter{f: f, at: at, heads: make([]byte, 0, size), parts: make([][]byte, 0, parts+1)}
 }
 
 // end returns where the next entry goes.
@@ -200,6 +201,16 @@ func (w *valueWriter) add(e *entry, version uint64) (place int64) {
 	place = w.end() + int64(len(head))
 	w.size += int64(len(head) + size + checksumSize)
 	return place
+}
+
+// pad fills the last page with zeros where the file has blocks that were written
+// before, which it has up to spent: of a page that is written in part the kernel reads
+// the rest from the device first.
+func (w *valueWriter) pad(spent int64) {
+	n := -w.end() & (pageSize - 1)
+	if len(w.parts) > 0 && w.end()+n <= spent {
+		w.parts = append(w.parts, make([]byte, n))
+	}
 }
 
 // write writes what was added.
