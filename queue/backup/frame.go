@@ -132,12 +132,9 @@ func (f *frameReader) frame() (kind byte, body []byte, err error) {
 	if err != nil {
 		return 0, nil, f.cut(err)
 	}
-	n, err := binary.ReadUvarint(f.r)
+	n, err := f.length()
 	if err != nil {
-		return 0, nil, f.cut(err)
-	}
-	if n > maxFrame {
-		return 0, nil, damaged("byte %d: a frame of %d bytes is too large", f.off, n)
+		return 0, nil, err
 	}
 	if body, err = f.take(int(n)); err != nil {
 		return 0, nil, err
@@ -154,6 +151,24 @@ func (f *frameReader) frame() (kind byte, body []byte, err error) {
 	f.sum = sum
 	f.off += int64(len(head)+len(body)) + sumSize
 	return kind, body, nil
+}
+
+// length reads how long the body of a frame is.
+func (f *frameReader) length() (n uint64, err error) {
+	for shift := 0; shift < 7*binary.MaxVarintLen32; shift += 7 {
+		b, err := f.r.ReadByte()
+		if err != nil {
+			return 0, f.cut(err)
+		}
+		n |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			if n > maxFrame {
+				break
+			}
+			return n, nil
+		}
+	}
+	return 0, damaged("byte %d: a frame of %d bytes or more is too large", f.off, n)
 }
 
 // take reads the body of a frame, so that a length which is not true takes no
