@@ -133,23 +133,21 @@ func (s *spentLog) take(path string) (f *os.File, generation uint64, written int
 	s.total.Add(-s.size)
 	s.size = 0
 	from := filepath.Join(s.dir, spentName)
-	f, err = os.OpenFile(from, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, 0, nil // Somebody tidied up.
-	}
-	if err != nil {
-		return nil, 0, 0, err
-	}
 	// Before it has its new name: what it held must not be taken for what the segment
 	// holds.
-	if _, err = f.WriteAt(appendLogHeader(nil, generation), 0); err == nil {
-		err = fdatasync(f)
+	err = writeInPlace(from, appendLogHeader(nil, generation), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, 0, nil // Somebody tidied up.
 	}
 	if err == nil {
 		err = os.Rename(from, path)
 	}
+	if err == nil {
+		f, err = os.OpenFile(path, os.O_RDWR, 0)
+	}
 	if err != nil {
-		return nil, 0, 0, errors.Join(err, f.Close(), os.Remove(from))
+		_ = os.Remove(from) // Else it goes when the partition is opened.
+		return nil, 0, 0, err
 	}
 	return f, generation, written, nil
 }

@@ -3,10 +3,12 @@ package badgerstore
 // What a log holds of its past is seen by no caller.
 
 import (
+	"bytes"
 	"encoding/hex"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 )
 
@@ -98,6 +100,57 @@ func TestScanOfALogWithAPast(t *testing.T) {
 			if !slices.Equal(numbers, c.numbers) || l.end != int64(c.end) || len(l.gaps) != c.gaps {
 				t.Errorf("values of %d bytes, %s: entries %d up to %d, gaps %v; want %d, %d, %d gaps", size+8, name, numbers, l.end, l.gaps, c.numbers, c.end, c.gaps)
 			}
+		}
+	}
+}
+
+// Commits end anywhere in a page, also where one ends.
+func TestPagesOfASpentLogAreWrittenWhole(t *testing.T) {
+	dir := t.TempDir()
+	past := appendRaw(appendLogHeader(nil, 0), 0, recordKey(0), 1, bytes.Repeat([]byte{0xee}, 4<<20-100))
+	if err := os.WriteFile(filepath.Join(dir, spentName), past, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spent := spentLog{dir: dir, total: new(atomic.Int64), size: int64(len(past)) / pageSize * pageSize}
+	tl, err := createTail(filepath.Join(dir, segmentName(1)), 1, testSizes(), nil, &spent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := tl.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if want := filepath.Join(tl.dir, "000001.vlog"); tl.valueFile.Name() != want {
+		t.Errorf("errors name %s, the file is %s", tl.valueFile.Name(), want)
+	}
+	head := int(logSize(numberedKeySize, valueThreshold)) - valueThreshold
+	for n := uint64(0); tl.valueEnd < 2<<20; n++ {
+		size := valueThreshold + int(n*997%5000)
+		if n%3 == 0 { // Up to the end of a page, or a byte on either side of it.
+			size = 3*pageSize - int(tl.valueEnd%pageSize) - head + int(n%9/3) - 1
+		}
+		value := bytes.Repeat([]byte{byte(n)}, size)
+		if err := tl.put([]entry{{key: recordKey(n), value: value}}, true); err != nil {
+			t.Fatalf("a commit that ends at %d of a page: %v", tl.valueEnd%pageSize, err)
+		}
+		// Behind it are zeros up to the end of the page, and then what was there.
+		rest := make([]byte, pageSize+1)
+		if _, err := tl.valueFile.ReadAt(rest, tl.valueEnd); err != nil {
+			t.Fatal(err)
+		}
+		pad := int(-tl.valueEnd & (pageSize - 1))
+		if len(bytes.TrimLeft(rest[:pad], "\x00")) > 0 || rest[pad] != 0xee {
+			t.Fatalf("behind %d of a page is no %d zeros and the past", tl.valueEnd%pageSize, pad)
+		}
+		found, err := tl.get(recordKey(n), func(got []byte) error {
+			if !bytes.Equal(got, value) {
+				t.Errorf("value %d came back changed", n)
+			}
+			return nil
+		})
+		if !found || err != nil {
+			t.Fatalf("value %d: %t, %v", n, found, err)
 		}
 	}
 }

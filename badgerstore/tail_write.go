@@ -208,7 +208,7 @@ func (w *valueWriter) add(e *entry, version uint64) (place int64) {
 // the rest from the device first.
 func (w *valueWriter) pad(spent int64) {
 	n := -w.end() & (pageSize - 1)
-	if len(w.parts) > 0 && w.end()+n <= spent {
+	if n > 0 && len(w.parts) > 0 && w.end()+n <= spent {
 		w.parts = append(w.parts, make([]byte, n))
 	}
 }
