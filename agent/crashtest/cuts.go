@@ -3,6 +3,7 @@ package crashtest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -25,8 +26,9 @@ type PowerCuts struct {
 	Starts []time.Duration
 	// Lost and Kept sum up what was not synced at the cuts.
 	Lost, Kept flashfs.Outcome
-	// Journals counts the journals with commits in them that the cuts have left.
-	Journals int
+	// Journals counts the journals with commits in them that the cuts have left, and
+	// UsedAgain the value logs in use that had been those of earlier segments.
+	Journals, UsedAgain int
 	// Beside runs beside the load, until its context ends; nil is nothing.
 	Beside func(ctx context.Context, p *Process)
 	// Failures: calls of the device fail at random moments, too. Failed counts the
@@ -269,7 +271,7 @@ func (c *PowerCuts) loseAs(pages, names flashfs.Keep) error {
 	c.Lost.Pages += out.Pages - out.KeptPages
 	c.Lost.Names += out.Names - out.KeptNames
 	c.Book.PowerCut()
-	if err := c.countJournals(); err != nil {
+	if err := errors.Join(c.countJournals(), c.countUsedAgain()); err != nil {
 		return err
 	}
 	return c.reboot()
@@ -288,6 +290,29 @@ func (c *PowerCuts) countJournals() error {
 		}
 		if len(bytes.TrimLeft(ring, "\x00")) > 0 {
 			c.Journals++
+		}
+	}
+	return nil
+}
+
+// countUsedAgain looks for value logs that hold more than their segments. Their headers
+// name a generation.
+func (c *PowerCuts) countUsedAgain() error {
+	paths, err := filepath.Glob(filepath.Join(c.Agent.Dir, "partitions", "*", "*", "*.vlog"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		header := make([]byte, 16)
+		if _, err := f.ReadAt(header, 0); err == nil && binary.LittleEndian.Uint64(header[8:]) > 0 {
+			c.UsedAgain++
+		}
+		if err := f.Close(); err != nil {
+			return err
 		}
 	}
 	return nil

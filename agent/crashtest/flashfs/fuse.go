@@ -446,9 +446,10 @@ func (s *server) ReleaseDir(in *fuse.ReleaseIn) {
 	delete(s.lists, in.Fh)
 }
 
-// StatFs shows a device with much room.
+// StatFs shows a small device, so that a store makes its files small and many, with much
+// room.
 func (s *server) StatFs(_ <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	const size, free = 8 << 30 / pageSize, 6 << 30 / pageSize
+	const size, free = 16 << 20 / pageSize, 6 << 30 / pageSize
 	*out = fuse.StatfsOut{Blocks: size, Bfree: free, Bavail: free, Files: 1 << 20, Ffree: 1 << 19, Bsize: pageSize, Frsize: pageSize, NameLen: 255}
 	return fuse.OK
 }
