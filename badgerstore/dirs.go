@@ -130,9 +130,9 @@ func discardSealed(dir string, spent *spentLog) error {
 		return err
 	}
 	if spent != nil {
-		spent.keepSealed(gone)
+		err = spent.keepSealed(gone)
 	}
-	return os.RemoveAll(gone)
+	return errors.Join(err, os.RemoveAll(gone))
 }
 
 // hideDir gives the directory a name by which it is removed, at the next start at

@@ -132,7 +132,8 @@
 // costs the file system more than the value itself. So a partition keeps the value log
 // of a segment that is gone, whose blocks were all written, for the next one (spent.go),
 // as long as it is used and space is not short. What such a log held before stays
-// behind what is written anew, and is told from it by the versions of its transactions.
+// behind what is written anew, and is told from it by a stamp in the versions of the
+// transactions (stamp.go).
 //
 // The next segment is made by a goroutine when the tail is 70 % full. The old tail
 // is synced before the new one gets its checkpoint. It stays open for readers close

@@ -30,18 +30,14 @@ func FillDisk(s *Storage, full bool) {
 }
 
 // UseAgain has the next segment of the queue's partition use a value log again that
-// holds what these hold, one behind the other. The partition is open and has no segment
-// that is written.
-func UseAgain(s *Storage, queueName string, paths ...string) error {
+// holds what these hold, one behind the other, with extra behind it. The partition is
+// open and has no segment that is written.
+func UseAgain(s *Storage, queueName string, extra []byte, paths ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var content []byte
-	var generation uint64
+	content := appendStamp(nil, 0)
 	for _, path := range paths {
-		l, err := scanLog(path, func(e *rawEntry) error {
-			generation = max(generation, generationOf(e.version))
-			return nil
-		}, func() {})
+		l, err := scanLog(path, func(*rawEntry) error { return nil }, func() {})
 		if err != nil {
 			return err
 		}
@@ -51,17 +47,21 @@ func UseAgain(s *Storage, queueName string, paths ...string) error {
 		}
 		content = append(content, data[logHeader:l.end]...)
 	}
+	content = append(content, extra...)
+	content = append(content, make([]byte, -len(content)&(pageSize-1))...)
 	for _, p := range s.open {
 		if p == nil || p.key.Queue != queueName {
 			continue
 		}
-		content = append(appendLogHeader(nil, generation), content...)
-		p.spent.size, p.spent.generation = int64(len(content)), generation
-		p.spent.total.Add(p.spent.size)
+		p.spent.size.Store(int64(len(content)))
+		p.spent.total.Add(int64(len(content)))
 		return os.WriteFile(filepath.Join(p.dir, spentName), content, 0o600)
 	}
 	return fmt.Errorf("no partition of %s is open", queueName)
 }
 
-// GenerationOf returns the generation of the value log at path.
-func GenerationOf(path string) (uint64, bool) { return readGeneration(path) }
+// SpentBytes returns what all partitions have of value logs that are used again.
+func SpentBytes(s *Storage) int64 { return s.spent.Load() }
+
+// StampOf returns the stamp of the value log at path.
+func StampOf(path string) (uint64, bool) { return readStamp(path) }

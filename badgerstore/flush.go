@@ -336,7 +336,7 @@ func (t *tail) leave(why error) error {
 // throwAway closes a tail and removes its directory: what it holds is not wanted. Its
 // value log goes to spent, if that is not nil. It needs no room on the device.
 func (t *tail) throwAway(spent *spentLog) error {
-	name, generation, written := valueLogName(t.valueNumber), generationOf(t.version), max(t.valueEnd, t.spent)
+	name, written := valueLogName(t.valueNumber), max(t.valueEnd, t.spent)
 	gone, err := hideDir(t.dir)
 	failed := t.failed
 	t.letGo()
@@ -344,9 +344,9 @@ func (t *tail) throwAway(spent *spentLog) error {
 		return err
 	}
 	if spent != nil && !failed {
-		spent.keep(filepath.Join(gone, name), generation, written)
+		err = spent.keep(filepath.Join(gone, name), written)
 	}
-	return os.RemoveAll(gone)
+	return errors.Join(err, os.RemoveAll(gone))
 }
 
 // forgetJournal lets go of the journal, which stays where it is.

@@ -63,8 +63,8 @@ func writeSynced(path string, data []byte) error {
 // raiseFormat sees to it that the file names that version or a later one before
 // anything is written that asks for it.
 func (s *Storage) raiseFormat(format uint32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.raising.Lock()
+	defer s.raising.Unlock()
 	if s.format >= format {
 		return nil
 	}

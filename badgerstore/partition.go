@@ -54,7 +54,7 @@ type partition struct {
 
 func newPartition(s *Storage, key queue.PartitionKey, dir string) *partition {
 	return &partition{storage: s, key: key, dir: dir, memSize: minMemTable,
-		spent: spentLog{dir: dir, total: &s.spent, limit: maxSpent * s.options.SegmentBytes}}
+		spent: spentLog{dir: dir, total: &s.spent, limit: maxSpent * s.options.SegmentBytes, raise: s.raiseFormat}}
 }
 
 // State returns the state, which is shared with the engine.
@@ -204,7 +204,7 @@ func (p *partition) Sync() error {
 
 // Usage tells what the partition occupies.
 func (p *partition) Usage() queue.Usage {
-	u := queue.Usage{Segments: len(p.segments), DiskBytes: p.spent.bytes(), Written: p.written.Load(), Syncs: p.syncs.Load()}
+	u := queue.Usage{Segments: len(p.segments), DiskBytes: p.spent.size.Load(), Written: p.written.Load(), Syncs: p.syncs.Load()}
 	for _, s := range p.segments {
 		switch {
 		case s.writer != nil:

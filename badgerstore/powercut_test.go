@@ -38,7 +38,7 @@ func cutOnce(t *testing.T, r *rand.Rand) {
 			d.must(err)
 			logs = append(logs, found...)
 		}
-		d.must(badgerstore.UseAgain(d.s, d.key.Queue, logs...))
+		d.must(badgerstore.UseAgain(d.s, d.key.Queue, nil, logs...))
 	}
 	for i := range r.IntN(4) {
 		d.produce(jsonItems(i*50, 1+r.IntN(200)))
@@ -62,8 +62,8 @@ func cutOnce(t *testing.T, r *rand.Rand) {
 	badgerstore.WaitForBackground(d.s)
 	copyDir(t, d.o.Dir, now)
 	dirs := segments(t, base)
-	if g, ok := badgerstore.GenerationOf(find(t, dirs[len(dirs)-1], "*.vlog")); !ok || again != (g > 0) {
-		t.Fatalf("the value log has the generation %d, %t", g, ok)
+	if g, ok := badgerstore.StampOf(find(t, dirs[len(dirs)-1], "*.vlog")); !ok || again != (g > 0) {
+		t.Fatalf("the value log has the stamp %d, %t", g, ok)
 	}
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
 		path := find(t, dirs[len(dirs)-1], pattern)

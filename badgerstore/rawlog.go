@@ -18,8 +18,8 @@ import (
 // (.mem) and a value log (.vlog) look alike:
 //
 //	20 bytes  header: number of the key, zero as we do not encrypt; random bytes, or
-//	          the generation of a value log (spent.go)
-//	entries   one after the other, then zeros, or entries of earlier generations
+//	          the stamp of a value log (stamp.go)
+//	entries   one after the other, then zeros, or what a value log held before
 //
 // An entry:
 //
@@ -71,9 +71,9 @@ func (l *rawLog) isShort() bool {
 
 // scanLog hands the entries of the log at path to visit, in order; those behind
 // damage too, as far as they can be found. kept is called with the end of the
-// entries that Badger would keep, whenever it moves. What a value log holds of
-// earlier generations is not there. Damage behind its last entry cannot be told from
-// that: only pointers to what is missing show it.
+// entries that Badger would keep, whenever it moves. What a value log holds of its
+// past is not there. Damage of its last entry cannot be told from that: only a pointer
+// to what is missing shows it.
 func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,24 +91,27 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 	if head := w.at(0, 8); head == nil || binary.BigEndian.Uint64(head) != 0 {
 		l.gaps = append(l.gaps, gap{0, min(logHeader, l.size)})
 	}
-	generation := uint64(0)
+	stamp := uint64(0)
 	if filepath.Ext(path) == ".vlog" {
-		generation = w.generation()
+		stamp = w.findStamp(path)
 	}
 	sound, open, doubt := true, false, int64(-1) // From doubt on there was no entry.
 	for off := int64(logHeader); off < l.size && w.err == nil; {
 		e, n := w.entry(off)
-		if n == 0 || generationOf(e.version) < generation {
-			if n == 0 {
-				n = w.resync(off) - off
+		if n == 0 || stamp != 0 && stampOf(e.version) != stamp {
+			next := int64(0)
+			if stamp != 0 {
+				next = w.nextStamped(off+1, stamp)
+			} else {
+				next = w.resync(off)
 			}
-			if n < 0 {
+			if next < 0 {
 				break
 			}
 			if doubt < 0 {
 				doubt = off
 			}
-			sound, off = false, off+n
+			sound, off = false, next
 			continue
 		}
 		if doubt >= 0 {
@@ -128,28 +131,10 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 	if w.err != nil {
 		return l, unavailable(w.err, "cannot read %s", path)
 	}
-	if doubt >= 0 && generation == 0 {
+	if doubt >= 0 {
 		l.gaps = append(l.gaps, gap{doubt, l.size})
 	}
 	return l, nil
-}
-
-// generation returns the generation of a value log: what its header says, or, where
-// that is damaged, that of the newest entry.
-func (w *window) generation() (generation uint64) {
-	if g, ok := parseGeneration(w.at(0, logHeader)); ok {
-		return g
-	}
-	for off := int64(logHeader); off >= 0 && off < w.size && w.err == nil; {
-		e, n := w.entry(off)
-		if n == 0 {
-			off = w.resync(off)
-			continue
-		}
-		generation = max(generation, generationOf(e.version))
-		off += n
-	}
-	return generation
 }
 
 // window reads a file a piece at a time.
@@ -181,6 +166,18 @@ func (w *window) at(off, n int64) []byte {
 	}
 	return w.buf[off-w.off : off-w.off+n]
 }
+
+// held returns what there is to be read at off without reading more, at least a byte
+// before the end; nil beyond it.
+func (w *window) held(off int64) []byte {
+	if w.at(off, 1) == nil {
+		return nil
+	}
+	return w.buf[off-w.off:]
+}
+
+// holds reports whether the byte at off was read.
+func (w *window) holds(off int64) bool { return off >= w.off && off < w.off+int64(len(w.buf)) }
 
 // entry reads the entry at off. n is 0 when there is none that verifies.
 func (w *window) entry(off int64) (e rawEntry, n int64) {
@@ -248,8 +245,11 @@ func (w *window) isZero(off int64) bool {
 // skipZeros moves off to two bytes before the next byte that is not zero, where
 // an entry may begin, and reports whether there is one.
 func (w *window) skipZeros(off *int64) bool {
-	for at := w.nextData(*off); at < w.size; at = w.nextData(at) {
-		b := w.at(at, min(windowSize, w.size-at))
+	for at := *off; at < w.size; {
+		if !w.holds(at) {
+			at = w.nextData(at)
+		}
+		b := w.held(at)
 		if b == nil {
 			return false
 		}

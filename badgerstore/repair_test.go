@@ -26,7 +26,7 @@ func TestRandomDamage(t *testing.T) {
 	if os.Getenv("QUERATOR_LONG") != "" {
 		n = 1000
 	}
-	stores := []*prepared{prepare(t, false, false), prepare(t, true, false), prepare(t, true, true)}
+	stores := []*prepared{prepare(t, false, false, false), prepare(t, true, false, false), prepare(t, true, true, false), prepare(t, true, true, true)}
 	for range n {
 		p := stores[r.IntN(len(stores))]
 		files := p.files(t)

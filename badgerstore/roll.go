@@ -162,6 +162,7 @@ func (p *partition) roll(need demand) error {
 			p.discardTail(t)
 			return p.fail(err)
 		}
+		p.tail.writer.giveBack()
 		p.adapt(p.tail.writer)
 		if p.tail.writer.journal != nil {
 			t.small = journalAfter // It will want one, too.
@@ -345,6 +346,9 @@ func (p *partition) Maintain(idle bool) error {
 	p.removeDone()
 	if p.storage.isShort(p.dir) {
 		p.spent.drop()
+		if p.tail != nil {
+			p.tail.writer.giveBack()
+		}
 	}
 	p.storage.tendBallast()
 	p.sealOld(p.spare(), p.storage.options.MinFree)
@@ -418,7 +422,7 @@ func (p *partition) remove(s *segment) {
 		} else {
 			err = discardSealed(s.dir, spent)
 		}
-		p.storage.report(s.dir, err)
+		p.reportUnlessFull(s, err)
 		p.storage.keepBallast()
 	})
 }

@@ -93,8 +93,11 @@ func collect(dir string, check valueCheck) (*holding, error) {
 	for key := range inline {
 		if !h.pointed[key] || logged[key] {
 			h.kept[key] = true
-		} else {
-			h.unfound++
+			continue
+		}
+		h.unfound++
+		if h.mem == 0 { // All was on flash when the log was closed.
+			h.fault(dir, fmt.Sprintf("the value of key %x is not there", key))
 		}
 	}
 	for key := range h.values {

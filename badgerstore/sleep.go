@@ -70,6 +70,7 @@ func (p *partition) Yield() error {
 		}
 		p.removeDone()
 		p.background.Wait()
+		p.spent.drop()
 		return nil
 	}
 	p.discardNext()
@@ -79,12 +80,14 @@ func (p *partition) Yield() error {
 	if err := p.Sync(); err != nil {
 		return err
 	}
+	p.tail.writer.giveBack()
 	if err := p.tail.writer.sleep(p.storage.report); err != nil {
 		return p.fail(err)
 	}
 	p.removeDone()
 	p.sealOld(0, createMargin)
 	p.background.Wait() // The memory is free only then.
+	p.spent.drop()
 	return nil
 }
 

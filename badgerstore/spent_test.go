@@ -50,29 +50,29 @@ func (d *driver) flow(segments int, each func()) {
 func TestValueLogsAreUsedAgain(t *testing.T) {
 	t.Parallel()
 	d := newDriver(t, badgerstore.Options{SegmentBytes: 1 << 20})
-	logs, made := make(map[string]uint64), 0
-	inodes := make(map[uint64]bool)
-	most := uint64(0)
+	logs, made := make(map[string]bool), 0
+	inodes, stamps := make(map[uint64]bool), make(map[uint64]bool)
 	d.flow(20, func() {
 		badgerstore.WaitForBackground(d.s) // What it depends on is there then.
 		path := newestLog(t, d.o.Dir)
-		g, ok := badgerstore.GenerationOf(path)
+		stamp, ok := badgerstore.StampOf(path)
 		if !ok {
-			t.Fatalf("the header of %s names no generation", path)
+			t.Fatalf("the header of %s names no stamp", path)
 		}
-		if _, seen := logs[path]; seen {
+		if logs[path] {
 			return
 		}
-		most, logs[path] = max(most, g), g
-		if g == 0 {
+		logs[path] = true
+		if stamp == 0 {
 			made++
-		} else if !inodes[inode(t, path)] {
-			t.Errorf("%s has the generation %d, and is a new file", path, g)
+		} else if !inodes[inode(t, path)] || stamps[stamp] {
+			t.Errorf("%s has the stamp %d, which was there before (%t), or is a new file", path, stamp, stamps[stamp])
 		}
+		stamps[stamp] = true
 		inodes[inode(t, path)] = true
 	})
-	if len(logs) < 15 || made > 8 || most < 2 {
-		t.Errorf("of %d value logs %d were made, %d the highest generation", len(logs), made, most)
+	if len(logs) < 15 || made > 8 {
+		t.Errorf("of %d value logs %d were made", len(logs), made)
 	}
 	d.kill(nil)
 	d.lease(len(d.ready), true)
@@ -98,7 +98,18 @@ func TestPastOfAValueLog(t *testing.T) {
 	d.drain()
 	d.reopen()
 	old := newestLog(t, d.o.Dir)
-	d.must(badgerstore.UseAgain(d.s, d.key.Queue, old))
+	// An item that is a back-up of another store's files, which was used in the same way.
+	other := newDriver(t, badgerstore.Options{})
+	other.produce(jsonItems(0, 1))
+	other.reopen()
+	d.must(badgerstore.UseAgain(other.s, other.key.Queue, nil, old))
+	other.produce(jsonItems(0, 900))
+	other.lease(900, true)
+	badgerstore.WaitForBackground(other.s)
+	foreign, err := os.ReadFile(newestLog(t, other.o.Dir))
+	d.must(err)
+	foreign = bytes.TrimRight(foreign, "\x00")
+	d.must(badgerstore.UseAgain(d.s, d.key.Queue, foreign, old))
 	first := d.produce([]queue.Item{sizedItem(1, 20_000), sizedItem(2, 20_000)})
 	d.kill(func(dir string) {
 		dirs := segments(t, dir)
@@ -115,7 +126,7 @@ func TestPastOfAValueLog(t *testing.T) {
 	// The power goes when the segment has its files, and nothing is written to them.
 	d.drain()
 	d.reopen()
-	d.must(badgerstore.UseAgain(d.s, d.key.Queue, old))
+	d.must(badgerstore.UseAgain(d.s, d.key.Queue, foreign, old))
 	before := len(segments(t, d.o.Dir))
 	d.produce(jsonItems(0, 1))
 	d.ready = nil
@@ -128,7 +139,7 @@ func TestPastOfAValueLog(t *testing.T) {
 		d.must(os.WriteFile(mem, make([]byte, 20), 0o600))
 		d.must(os.Truncate(mem, info.Size()))
 		d.must(os.Remove(filepath.Join(newest, "used")))
-		if g, _ := badgerstore.GenerationOf(find(t, newest, "*.vlog")); g == 0 {
+		if g, _ := badgerstore.StampOf(find(t, newest, "*.vlog")); g == 0 {
 			t.Error("the value log is a new one")
 		}
 	})
@@ -208,9 +219,9 @@ func TestSharedValueLogIsNotUsedAgain(t *testing.T) {
 	d.drain()
 	d.close()
 	for path, link := range links {
-		g, ok := badgerstore.GenerationOf(link)
+		g, ok := badgerstore.StampOf(link)
 		if !ok || g != 0 {
-			t.Errorf("%s was used again: generation %d", path, g)
+			t.Errorf("%s was used again: stamp %d", path, g)
 		}
 		data, err := os.ReadFile(link)
 		d.must(err)
@@ -220,4 +231,92 @@ func TestSharedValueLogIsNotUsedAgain(t *testing.T) {
 		t.Errorf("%d value logs", len(want))
 	}
 	d.open()
+}
+
+// Damage of the last value is seen in a log with a past, too.
+func TestVerifyOfALogWithAPast(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		d := newDriver(t, badgerstore.Options{Dir: filepath.Join(t.TempDir(), "store")})
+		d.flow(1, nil)
+		d.drain()
+		d.reopen()
+		if again {
+			d.must(badgerstore.UseAgain(d.s, d.key.Queue, nil, newestLog(t, d.o.Dir)))
+		}
+		d.produce(jsonItems(0, 900))
+		d.lease(900, true) // Its record is the last value.
+		path := newestLog(t, d.o.Dir)
+		d.reopen()
+		d.produce(jsonItems(0, 1))
+		d.close()
+		data, err := os.ReadFile(path)
+		d.must(err)
+		data[len(data)-1] ^= 1
+		d.must(os.WriteFile(path, data, 0o600))
+		faults := 0
+		_, err = badgerstore.Verify(d.o.Dir, func(badgerstore.Fault) { faults++ })
+		d.must(err)
+		if stamp, _ := badgerstore.StampOf(path); faults == 0 || again != (stamp > 0) {
+			t.Errorf("%d faults with the stamp %d", faults, stamp)
+		}
+		d.must(os.RemoveAll(d.o.Dir)) // It is not sound.
+	}
+}
+
+// A partition that gives way to others keeps nothing for later.
+func TestYieldKeepsNoSpentBlocks(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, badgerstore.Options{SegmentBytes: 4 << 20})
+	d.flow(5, nil)
+	for n := 0; ; n++ {
+		d.flow(4, nil)
+		if stamp, _ := badgerstore.StampOf(newestLog(t, d.o.Dir)); stamp > 0 {
+			break
+		}
+		if n == 20 {
+			t.Fatal("no value log is used again")
+		}
+	}
+	d.drain()
+	d.must(d.ps.Maintain(false))
+	if n := badgerstore.SpentBytes(d.s); n == 0 {
+		t.Error("nothing counts as used again")
+	}
+	d.must(d.ps.Yield())
+	if n := badgerstore.SpentBytes(d.s); n != 0 {
+		t.Errorf("%d bytes count as used again", n)
+	}
+	// The tail holds what it held; the rest of its file is given back.
+	logs, err := filepath.Glob(filepath.Join(partitionDir(t, d.o.Dir), "0*", "*.vlog"))
+	d.must(err)
+	for _, path := range logs {
+		var st unix.Stat_t
+		d.must(unix.Stat(path, &st))
+		data, err := os.ReadFile(path)
+		d.must(err)
+		if used := int64(len(bytes.TrimRight(data, "\x00"))); st.Blocks*512 > used+1<<20 {
+			t.Errorf("%s holds %d bytes in %d", path, used, st.Blocks*512)
+		}
+	}
+	d.produce(jsonItems(0, 300))
+	d.kill(nil)
+}
+
+// A store whose queues have no value logs stays one that older programs can use.
+func TestFormatWithoutSpentLogs(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, badgerstore.Options{SegmentBytes: 1 << 20})
+	for i := range 1200 {
+		d.produce([]queue.Item{sizedItem(i, 3000)})
+		d.drain()
+	}
+	badgerstore.WaitForBackground(d.s)
+	if n := len(segments(t, d.o.Dir)); n > 6 {
+		t.Errorf("%d segments are left", n)
+	}
+	text, err := os.ReadFile(filepath.Join(d.o.Dir, "FORMAT"))
+	if err != nil || bytes.HasPrefix(text, []byte("7 ")) {
+		t.Errorf("FORMAT is %q, %v", text, err)
+	}
 }

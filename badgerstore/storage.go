@@ -22,9 +22,11 @@ type Storage struct {
 	lock       *os.File
 	readers    *readers
 
-	mu     sync.Mutex            // guards what follows
-	open   map[string]*partition // those in use by directory name; nil while one is opened
-	format uint32                // that the file of that name has
+	mu   sync.Mutex            // guards what follows
+	open map[string]*partition // those in use by directory name; nil while one is opened
+
+	raising sync.Mutex // guards what follows
+	format  uint32     // that the file of that name has
 
 	ballast   sync.Mutex   // the file of that name
 	ballastAt atomic.Int64 // when it is looked at again, since started

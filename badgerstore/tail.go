@@ -33,7 +33,8 @@ type tail struct {
 	memWritten int64  // where that begins
 	valueEnd   int64  // where the next value goes
 	reserved   int64  // the value log has blocks up to here
-	spent      int64  // and up to here they were written before
+	spent      int64  // and up to here they were written before, in another segment
+	lent       lent   // what that counts for
 
 	memSynced, valueSynced int64 // both files are on flash up to here
 	flashed                int64 // the memtable's log is, by itself or by the journal
@@ -274,6 +275,7 @@ func (t *tail) letGo() {
 		t.older = nil
 	}
 	t.asleep.end()
+	t.lent.end()
 	t.index, t.pending, t.readBuf = index{}, nil, nil
 	t.charge(-t.charged)
 }

@@ -68,7 +68,7 @@ func (t *tail) makeLogs(spent *spentLog) error {
 	t.memEnd, t.memWritten, t.valueEnd, t.reserved = logHeader, logHeader, logHeader, 0
 	t.valueNumber = uint32(valueNumber)
 	// Both are twice as long as they will ever be, as Badger would have it.
-	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem, 0); err == nil {
+	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem, make([]byte, logHeader)); err == nil {
 		err = t.makeValueLog(spent)
 	}
 	if err != nil {
@@ -91,30 +91,28 @@ func (t *tail) makeLogs(spent *spentLog) error {
 }
 
 // makeValueLog makes the value log, of the spent one if there is one.
-func (t *tail) makeValueLog(spent *spentLog) error {
+func (t *tail) makeValueLog(spent *spentLog) (err error) {
 	path, size := filepath.Join(t.dir, valueLogName(t.valueNumber)), 2*t.valueFileSize()
-	f, generation, written, err := spent.take(path)
-	if err != nil {
-		return err
-	}
+	f, stamp, written := spent.take(path)
 	if t.spent = 0; f == nil {
-		t.valueFile, err = makeLog(path, size, generationOf(t.version))
+		t.valueFile, err = makeLog(path, size, appendStamp(nil, stampOf(t.version)))
 		return err
 	}
-	t.valueFile, t.version = f, generation<<generationBits
-	t.reserved, t.spent = written, written
+	t.valueFile, t.version = f, stamp<<stampShift
+	t.spent = min(written, size)
+	t.reserved, t.lent = t.spent, lent{spent.total, written}
 	t.written += pageSize
 	t.syncs++
 	return f.Truncate(size)
 }
 
 // makeLog makes a log without entries.
-func makeLog(path string, size int64, generation uint64) (*os.File, error) {
+func makeLog(path string, size int64, header []byte) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Write(appendLogHeader(nil, generation))
+	_, err = f.Write(header)
 	if err == nil {
 		err = f.Truncate(size)
 	}
