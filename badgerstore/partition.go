@@ -33,6 +33,7 @@ type partition struct {
 	// prepareAt is when next is tried again if it failed, since Storage.started.
 	prepareAt time.Duration
 	memSize   int64    // memtable of the next segment
+	asked     int64    // the most that a commit asked of that of the tail
 	spent     spentLog // for the next segment
 
 	backup *backup // the one that is under way; nil if there is none

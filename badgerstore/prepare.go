@@ -159,7 +159,7 @@ func (p *partition) prepareNext() {
 	p.discardNext()
 	p.prepareAt = now + prepareAgain
 	z, floor := p.sizesFor(p.wantedMem(), demand{}, 0), p.storage.options.MinFree
-	if t := p.tail.writer; t.memUsed() > t.memLimit()*7/10 && t.bytes < p.storage.options.SegmentBytes/2 {
+	if p.isCrowded(p.tail.writer) {
 		larger := z
 		larger.mem = min(z.mem*4, p.storage.options.maxMem())
 		if p.storage.hasRoom(larger.memory()) {
@@ -196,7 +196,7 @@ func (p *partition) prepareNext() {
 // isFilling reports whether the tail is 70 % full.
 func (p *partition) isFilling() bool {
 	t := p.tail.writer
-	return t.memUsed() >= t.memLimit()*7/10 || t.bytes >= p.storage.options.SegmentBytes*7/10 || t.items >= maxSegmentItems*7/10
+	return p.isMemFilling(t) || t.bytes >= p.storage.options.SegmentBytes*7/10 || t.items >= maxSegmentItems*7/10
 }
 
 // discardNext gives up the segment that was prepared.

@@ -21,6 +21,7 @@ func (p *partition) rest(yields bool) error {
 		if err := p.roll(demand{}); err != nil && !errors.Is(err, queue.ErrFull) {
 			return p.fail(err)
 		}
+		p.memSize = minMemTable // Whatever that was adapted to.
 	}
 	p.storage.dropBlock(&p.block)
 	p.storage.dropBlock(&p.looked)

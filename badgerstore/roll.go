@@ -65,6 +65,7 @@ func (p *partition) reserve(items int, need demand) (uint64, error) {
 			return 0, p.failUnlessFull(err)
 		}
 	}
+	p.asked = max(p.asked, need.mem(&p.tail.writer.sizes))
 	err := p.tail.writer.reserve(need.values)
 	if items == 0 && errors.Is(err, queue.ErrFull) {
 		err = p.reserveLast(need)
@@ -212,12 +213,23 @@ func (t *tail) begin(header *segmentHeader, checkpoint []byte) error {
 func (p *partition) adapt(t *tail) {
 	limit := t.memLimit()
 	switch {
-	case t.memUsed() > limit*3/4 && t.bytes < p.storage.options.SegmentBytes/2:
+	case p.isCrowded(t):
 		p.memSize = min(p.memSize*4, p.storage.options.maxMem())
 	case t.memUsed() < limit/16:
 		p.memSize = max(p.memSize/4, minMemTable)
 	}
+	p.asked = 0
 }
+
+// isCrowded reports whether the memtable of a tail is nearly full, while there is room
+// for as many items again.
+func (p *partition) isCrowded(t *tail) bool {
+	return p.isMemFilling(t) && t.bytes < p.storage.options.SegmentBytes/2
+}
+
+// isMemFilling reports whether it is 70 % full with what a commit may ask for: a tail is
+// closed when that is not there.
+func (p *partition) isMemFilling(t *tail) bool { return t.memUsed()+p.asked >= t.memLimit()*7/10 }
 
 // spares is how many segments before the tail stay open where there is memory for
 // them: one whose items are done before it would be sealed never gets a table, which
