@@ -12,6 +12,7 @@ type decodedBlock struct {
 	span  uint64
 	first uint64
 	items []queue.Item
+	kept  int64 // the memory that is counted for it, while it is kept
 }
 
 func (b *decodedBlock) holds(seq uint64) bool {
@@ -42,12 +43,13 @@ func (s *Storage) keepBlock(place, b *decodedBlock) *decodedBlock {
 		return b
 	}
 	*place = *b
+	place.kept = n
 	return place
 }
 
 // dropBlock lets go of the block that is kept there.
 func (s *Storage) dropBlock(place *decodedBlock) {
-	s.decoded.Add(-place.memory())
+	s.decoded.Add(-place.kept)
 	*place = decodedBlock{}
 }
 

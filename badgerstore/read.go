@@ -35,6 +35,9 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Ite
 		if err != nil {
 			return nil, 0, p.failUnlessCorrupt(err)
 		}
+		if left := int(b.first + uint64(len(b.items)) - seq); cap(items) < len(items)+1 {
+			items = slices.Grow(items, max(1, min(left, maxItems-len(items))))
+		}
 		for ; b.holds(seq); seq++ {
 			if !p.state.IsReady(seq) {
 				continue

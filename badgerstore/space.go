@@ -64,10 +64,18 @@ func (s *Storage) needRoom(dir string, need int64) error {
 			Hint: "remove small files from that disk, or complete items",
 		}
 	}
-	if free > o.MinFree+plentySpace && (!counts || st.Ffree > uint64(o.MinFreeInodes+plentyInodes)) {
-		s.plenty.Store(int64(now + plentyFor))
-	}
+	s.notePlenty(st)
 	return nil
+}
+
+// notePlenty takes note of it if there is so much that it need not be looked at again for
+// a moment.
+func (s *Storage) notePlenty(st *unix.Statfs_t) {
+	o := &s.options
+	counts := st.Files > 0 && o.MinFreeInodes > 0
+	if int64(st.Bavail)*int64(st.Bsize) > max(o.MinFree+plentySpace, shortSpace*o.MinFree) && (!counts || st.Ffree > uint64(o.MinFreeInodes+plentyInodes)) {
+		s.plenty.Store(int64(time.Since(s.started) + plentyFor))
+	}
 }
 
 // isShort reports whether the device of dir is nearly full: whoever writes to it
@@ -77,8 +85,12 @@ func (s *Storage) isShort(dir string) bool {
 	if time.Since(s.started) < time.Duration(s.plenty.Load()) {
 		return false
 	}
-	free, err := freeSpace(dir)
-	return err == nil && free < shortSpace*s.options.MinFree
+	st, err := statfs(dir)
+	if err != nil {
+		return false
+	}
+	s.notePlenty(st)
+	return int64(st.Bavail)*int64(st.Bsize) < shortSpace*s.options.MinFree
 }
 
 // needSpace returns an error of kind ErrFull unless need bytes and the floor

@@ -48,6 +48,9 @@ func (g *group) deal() {
 // dealTo deals until nobody may get more.
 func (g *group) dealTo(active []*waiter) {
 	p := g.p
+	if len(active) > 0 {
+		g.share = (p.ahead.len()+len(g.fresh))/len(active) + 1
+	}
 	for len(active) > 0 {
 		hungry := active[:0]
 		for _, w := range active {
@@ -151,6 +154,9 @@ func (g *group) lease(w *waiter, it *Item) {
 	fresh := it.Seq() >= g.first && g.next > g.first
 	if fresh && len(g.c.Items) > 1 && len(out.Payload) >= ownAbove {
 		out.Payload = bytes.Clone(out.Payload) // Others lie in the same body, maybe.
+	}
+	if w.items == nil {
+		w.items = make([]Item, 0, min(w.batch, g.share))
 	}
 	w.items = append(w.items, out)
 	w.bytes += it.memory()

@@ -16,6 +16,7 @@ type group struct {
 	now  Instant // when it began
 	// dealing is when items were dealt, from which leases last.
 	dealing Instant
+	share   int // about how many each of those that ask is dealt
 	reqs    []*request
 
 	duty    duty

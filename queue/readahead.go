@@ -68,6 +68,27 @@ func (a *readAhead) push(it *Item) {
 	a.account(it.memory())
 }
 
+// add adds items behind the others; want is how many there are to be in all. The slice
+// is the read-ahead's then.
+func (a *readAhead) add(items []Item, want int) {
+	n := int64(0)
+	for i := range items {
+		n += items[i].memory()
+	}
+	a.account(n)
+	if a.len() == 0 && len(items) >= want {
+		a.items, a.head, a.clean = items, 0, 0
+		return
+	}
+	if left := a.len(); cap(a.items)-len(a.items) < len(items) {
+		// More follows, as long as this is not larger than expected.
+		room := make([]Item, left, left+max(len(items), min(want-left, 4*len(items))))
+		copy(room, a.items[a.head:])
+		a.items, a.head, a.clean = room, 0, 0
+	}
+	a.items = append(a.items, items...)
+}
+
 // tidy lets go of the memory of what was taken.
 func (a *readAhead) tidy() {
 	clear(a.items[a.clean:a.head])
@@ -132,9 +153,7 @@ func (a *readAhead) fill(ps PartitionStore, want int, maxBytes int64, end uint64
 			return err
 		}
 		own(items)
-		for i := range items {
-			a.push(&items[i])
-		}
+		a.add(items, want)
 		if len(items) == 0 || next <= a.next {
 			next = end
 		}

@@ -71,7 +71,7 @@ type PartitionStore interface {
 	// Read returns ready items with sequence numbers of at least from, in
 	// order: at most maxItems and about maxBytes of them, at least one if there
 	// is any. next is where to go on; next at or beyond State.Next says that
-	// there are no more. The items' memory is theirs.
+	// there are no more. The slice is the caller's, the items' memory is theirs.
 	Read(from uint64, maxItems int, maxBytes int64) (items []Item, next uint64, err error)
 
 	// ReadySize returns about how many bytes the first ready item with a sequence
