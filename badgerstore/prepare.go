@@ -39,15 +39,18 @@ type prepared struct {
 	err   error
 }
 
-// hasFailed reports whether it could not be made.
-func (n *prepared) hasFailed() bool {
+// isReady reports whether it was made, or could not be.
+func (n *prepared) isReady() bool {
 	select {
 	case <-n.ready:
-		return n.err != nil
+		return true
 	default:
 		return false
 	}
 }
+
+// hasFailed reports whether it could not be made.
+func (n *prepared) hasFailed() bool { return n.isReady() && n.err != nil }
 
 // suits reports whether it is made for at least those sizes. It waits until it is
 // made.

@@ -33,7 +33,7 @@ func (p *partition) rest(yields bool) error {
 		return err
 	}
 	s, t := p.tail, p.tail.writer
-	p.tail = nil
+	p.tail, p.asked = nil, 0
 	t.rests = t.canResume(&p.storage.options) && (!yields || !p.couldSleep())
 	// As near to a full disk as a segment is opened, or all of them would end up
 	// open there. Closing one gives more back than it takes.

@@ -27,7 +27,7 @@ func (p *partition) Reserve(items int, bytes int64) (uint64, error) {
 	need := p.demand(items, bytes)
 	if items > 0 {
 		if err := p.storage.needRoom(p.dir, need.values); err != nil {
-			p.spent.drop()
+			p.giveBackSpent()
 			p.giveUpBackup()
 			return 0, err
 		}
@@ -43,6 +43,7 @@ func (p *partition) ReserveMove(items int, bytes int64) (uint64, error) {
 	}
 	need := p.demand(items, bytes)
 	if err := needSpace(p.dir, need.values, p.storage.options.MinFree/2); err != nil {
+		p.giveBackSpent()
 		return 0, err
 	}
 	return p.reserve(items, need)
@@ -80,6 +81,7 @@ func (p *partition) reserve(items int, need demand) (uint64, error) {
 // reserveLast reserves blocks for a record when others have filled the disk: by
 // giving up ballast, or in the segment that was made for that.
 func (p *partition) reserveLast(need demand) error {
+	p.spent.drop()
 	t := p.tail.writer
 	if makeSpace(t.dir, need.values+t.ahead(), 0) == nil {
 		if err := t.reserve(need.values); !errors.Is(err, queue.ErrFull) {
@@ -184,7 +186,7 @@ func (p *partition) roll(need demand) error {
 		p.discardTail(t)
 		return p.fail(err)
 	}
-	p.resting = nil
+	p.resting, p.asked = nil, 0
 	s := newSegment(p.dir, t.span)
 	s.writer, s.boot = t, header.Boot
 	p.segments = append(p.segments, s)
@@ -218,7 +220,6 @@ func (p *partition) adapt(t *tail) {
 	case t.memUsed() < limit/16:
 		p.memSize = max(p.memSize/4, minMemTable)
 	}
-	p.asked = 0
 }
 
 // isCrowded reports whether the memtable of a tail is nearly full, while there is room
@@ -357,10 +358,7 @@ func (p *partition) Maintain(idle bool) error {
 	}
 	p.removeDone()
 	if p.storage.isShort(p.dir) {
-		p.spent.drop()
-		if p.tail != nil {
-			p.tail.writer.giveBack()
-		}
+		p.giveBackSpent()
 	}
 	p.storage.tendBallast()
 	p.sealOld(p.spare(), p.storage.options.MinFree)

@@ -81,6 +81,7 @@ func (p *partition) Yield() error {
 		return err
 	}
 	p.tail.writer.giveBack()
+	p.asked = 0
 	if err := p.tail.writer.sleep(p.storage.report); err != nil {
 		return p.fail(err)
 	}

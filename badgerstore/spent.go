@@ -155,10 +155,21 @@ func (s *spentLog) drop() {
 // spentOf returns where the value log of a segment that is being removed is kept; nil
 // if it goes with the segment.
 func (p *partition) spentOf() *spentLog {
-	if p.err != nil || p.tail == nil || p.spent.size.Load() > 0 || p.storage.isShort(p.dir) {
+	if p.err != nil || p.tail == nil || p.tail.writer.asleep.is || p.spent.size.Load() > 0 || p.storage.isShort(p.dir) {
 		return nil
 	}
 	return &p.spent
+}
+
+// giveBackSpent gives back what the partition has of such blocks, since space is short.
+func (p *partition) giveBackSpent() {
+	p.spent.drop()
+	if p.tail != nil {
+		p.tail.writer.giveBack()
+	}
+	if n := p.next; n != nil && n.isReady() && n.tail != nil && n.tail.spent > n.tail.valueEnd {
+		p.discardNext() // One that is lean is made in its place.
+	}
 }
 
 // giveBack gives back the blocks of the value log that were written before and not

@@ -258,3 +258,24 @@ func TestSpentLogIsCut(t *testing.T) {
 		t.Errorf("%d bytes count after the end", total.Load())
 	}
 }
+
+// A stamp may lie across the end of what is read at a time.
+func TestStampAcrossWindows(t *testing.T) {
+	entry := appendRaw(nil, 0, recordKey(7), 5<<stampShift+7, []byte("it"))
+	stamped := bytes.Index(entry, []byte{0xff, 0xff, 0xff, 0xff, 0xfa})
+	for back := range 12 {
+		at := windowSize - stamped - back
+		data := bytes.Repeat([]byte{0x11}, 3*windowSize)
+		copy(data[at:], entry)
+		w := &window{f: bytes.NewReader(data), size: int64(len(data))}
+		if got := w.nextStamped(0, 5); got != int64(at) {
+			t.Errorf("the stamp begins %d bytes before the end of a window: the entry at %d is found at %d", back, at, got)
+		}
+	}
+	// One that begins with the last bytes of the file.
+	data := append(bytes.Repeat([]byte{0x11}, windowSize-5), entry...)
+	w := &window{f: bytes.NewReader(data), size: int64(len(data))}
+	if got := w.nextStamped(0, 5); got != windowSize-5 {
+		t.Errorf("the last entry is found at %d", got)
+	}
+}

@@ -2,7 +2,9 @@ package badgerstore_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -319,4 +321,40 @@ func TestFormatWithoutSpentLogs(t *testing.T) {
 	if err != nil || bytes.HasPrefix(text, []byte("7 ")) {
 		t.Errorf("FORMAT is %q, %v", text, err)
 	}
+}
+
+// A segment that was made ahead of such a value log gives it up when space is short.
+func TestPreparedSegmentGivesBackSpentBlocks(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, badgerstore.Options{SegmentBytes: 1 << 20})
+	isPrepared := func() bool {
+		badgerstore.WaitForBackground(d.s)
+		dirs := segments(t, d.o.Dir)
+		if len(dirs) == 0 {
+			return false
+		}
+		newest := dirs[len(dirs)-1]
+		_, err := os.Stat(filepath.Join(newest, "used"))
+		stamp, _ := badgerstore.StampOf(find(t, newest, "*.vlog"))
+		return errors.Is(err, fs.ErrNotExist) && stamp > 0
+	}
+	for n := 0; !isPrepared(); n++ {
+		if n == 1000 {
+			t.Fatal("no segment was made ahead of a spent value log")
+		}
+		d.produce([]queue.Item{sizedItem(n, 40<<10)})
+		d.drain()
+	}
+	badgerstore.FillDisk(d.s, true)
+	if _, err := d.ps.Reserve(1, 100); err == nil {
+		t.Error("the disk takes items")
+	}
+	badgerstore.WaitForBackground(d.s)
+	if n := badgerstore.SpentBytes(d.s); n != 0 || isPrepared() {
+		t.Errorf("the disk is full, and %d bytes count as used again", n)
+	}
+	badgerstore.FillDisk(d.s, false)
+	d.produce(jsonItems(0, 100))
+	d.kill(nil)
+	d.drain()
 }

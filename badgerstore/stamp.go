@@ -117,7 +117,11 @@ func (w *window) nextStamped(off int64, stamp uint64) int64 {
 		most    = 2 + 3*binary.MaxVarintLen32 + mostKey
 	)
 	pattern := binary.BigEndian.AppendUint64(nil, ^(stamp << stampShift))[:8-stampShift/8]
-	for at := w.nextData(off); at < w.size && w.err == nil; {
+	for at := w.nextData(off); at < w.size; {
+		// The whole of it, which may lie across the end of what was read.
+		if w.at(at, min(int64(len(pattern)), w.size-at)) == nil {
+			break
+		}
 		b := w.held(at)
 		i := bytes.Index(b, pattern)
 		if i < 0 {

@@ -29,7 +29,10 @@ boot() {
   done
   end=$((SECONDS + 90))
   until booted >/dev/null 2>&1; do
-    ((SECONDS < end)) || { cat "$scratch/boot.log" >&2; fail "the boot of the container has not happened"; }
+    if ! kill -0 "$nspawn" 2>/dev/null || ((SECONDS > end)); then
+      cat "$scratch/boot.log" >&2
+      fail "the boot of the container has not happened"
+    fi
     sleep 0.2
   done
   passed "booted: $(inside systemctl --version | head -n 1), Debian $(cat "$root/etc/debian_version")"
