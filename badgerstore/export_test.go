@@ -64,4 +64,15 @@ func UseAgain(s *Storage, queueName string, extra []byte, paths ...string) error
 func SpentBytes(s *Storage) int64 { return s.spent.Load() }
 
 // StampOf returns the stamp of the value log at path.
-func StampOf(path string) (uint64, bool) { return readStamp(path) }
+func StampOf(path string) (stamp uint64, ok bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	b := make([]byte, logHeader)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return 0, false
+	}
+	return parseStamp(b)
+}

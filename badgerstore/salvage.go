@@ -62,12 +62,7 @@ func collect(dir string, check valueCheck) (*holding, error) {
 		return nil, unavailable(err, "cannot read the directory %s", dir)
 	}
 	slices.Sort(names)
-	last := ""
-	for _, name := range names {
-		if filepath.Ext(name) == ".vlog" {
-			last = name
-		}
-	}
+	last := lastValueLog(names)
 	inline := make(map[string]bool) // keys of which Badger finds the value or the pointer
 	logged := make(map[string]bool) // keys of which Badger finds the value in a value log
 	tables := false

@@ -18,13 +18,7 @@ func settle(dir string) error {
 		return unavailable(err, "cannot read the directory %s", dir)
 	}
 	slices.Sort(names)
-	last := ""
-	for _, name := range names {
-		if filepath.Ext(name) == ".vlog" {
-			last = name
-		}
-	}
-	values, err := settleValues(dir, last)
+	values, err := settleValues(dir, lastValueLog(names))
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -254,6 +253,3 @@ func (t *tail) withValues(fn func(f *os.File) error) error {
 	}
 	return errors.Join(fn(f), f.Close())
 }
-
-// valueLogName returns the name of a value log.
-func valueLogName(number uint32) string { return fmt.Sprintf("%06d.vlog", number) }

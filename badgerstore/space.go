@@ -55,9 +55,7 @@ func (s *Storage) needRoom(dir string, need int64) error {
 	if free < need+o.MinFree {
 		return errNoSpace(dir, free, need+o.MinFree)
 	}
-	// A file system that does not count inodes says that it has none at all.
-	counts := st.Files > 0 && o.MinFreeInodes > 0
-	if counts && st.Ffree < uint64(o.MinFreeInodes) {
+	if !s.hasInodes(st, 0) {
 		return &queue.Error{
 			Kind: queue.ErrFull,
 			Msg:  fmt.Sprintf("the disk is full: %s has %d inodes free, needs %d", dir, st.Ffree, o.MinFreeInodes),
@@ -72,10 +70,16 @@ func (s *Storage) needRoom(dir string, need int64) error {
 // a moment.
 func (s *Storage) notePlenty(st *unix.Statfs_t) {
 	o := &s.options
-	counts := st.Files > 0 && o.MinFreeInodes > 0
-	if int64(st.Bavail)*int64(st.Bsize) > max(o.MinFree+plentySpace, shortSpace*o.MinFree) && (!counts || st.Ffree > uint64(o.MinFreeInodes+plentyInodes)) {
+	if int64(st.Bavail)*int64(st.Bsize) > max(o.MinFree+plentySpace, shortSpace*o.MinFree) && s.hasInodes(st, plentyInodes) {
 		s.plenty.Store(int64(time.Since(s.started) + plentyFor))
 	}
+}
+
+// hasInodes reports whether so many inodes are free beyond what has to stay, if that is
+// looked at. A file system that does not count them says that it has none at all.
+func (s *Storage) hasInodes(st *unix.Statfs_t, beyond int64) bool {
+	least := s.options.MinFreeInodes
+	return st.Files == 0 || least <= 0 || st.Ffree >= uint64(least+beyond)
 }
 
 // isShort reports whether the device of dir is nearly full: whoever writes to it

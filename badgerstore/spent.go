@@ -13,8 +13,8 @@ import (
 // A value log that is new costs the device more than what is written to it: its blocks
 // are reserved, which says that they hold nothing, and with each sync the file system
 // notes which of them do by now. On ext4 with its journal, as devices come, a value of
-// 12 KB is 28 KB in five writes with three flushes. Where blocks were written before
-// it is 16 KB in three writes with one, and the journal's (journal.go) another. So the
+// 12 KB with its record in the journal (journal.go) is 28 KB in five writes with three
+// flushes. Where blocks were written before it is 16 KB in four writes with two. So the
 // value log of a segment that is gone becomes that of one that is made: it is spent
 // until then. A partition keeps one, as long as it is used and space is not short.
 //
@@ -57,24 +57,31 @@ func (s *spentLog) keep(path string, written int64) error {
 		return nil
 	}
 	err := s.raise(spentFormat)
-	to := filepath.Join(s.dir, spentName)
 	if err == nil {
-		if err = os.Truncate(path, written); err == nil {
-			err = os.Rename(path, to)
-		}
-		if err == nil {
-			err = errors.Join(syncDir(s.dir), syncDir(filepath.Dir(path)))
-		}
-		if err != nil {
-			_ = os.Remove(to) // It goes when the partition is opened at the latest.
-			err = unavailable(err, "cannot keep %s", path)
-		}
+		err = s.moveHere(path, written)
 	}
 	if err != nil {
 		s.total.Add(-written)
 		return err
 	}
 	s.size.Store(written)
+	return nil
+}
+
+// moveHere cuts the value log at path and gives it its name here.
+func (s *spentLog) moveHere(path string, size int64) error {
+	to := filepath.Join(s.dir, spentName)
+	err := os.Truncate(path, size)
+	if err == nil {
+		err = os.Rename(path, to)
+	}
+	if err == nil {
+		err = errors.Join(syncDir(s.dir), syncDir(filepath.Dir(path)))
+	}
+	if err != nil {
+		_ = os.Remove(to) // It goes when the partition is opened at the latest.
+		return unavailable(err, "cannot keep %s", path)
+	}
 	return nil
 }
 
@@ -85,16 +92,14 @@ func (s *spentLog) keepSealed(dir string) error {
 	if err != nil {
 		return unavailable(err, "cannot read the directory %s", dir)
 	}
-	last := ""
-	for _, name := range names {
-		if filepath.Ext(name) == ".vlog" {
-			last = max(last, name)
-		}
+	last := lastValueLog(names)
+	if last == "" {
+		return nil
 	}
 	path := filepath.Join(dir, last)
 	info, err := os.Stat(path)
-	if last == "" || err != nil {
-		return nil
+	if err != nil {
+		return unavailable(err, "cannot look at %s", path)
 	}
 	return s.keep(path, info.Size())
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -91,20 +90,6 @@ func firstStamp(path string) (stamp uint64, ok bool) {
 	}
 	_, _ = scanLog(path, visit, func() {}) // Likewise.
 	return stamp, ok
-}
-
-// readStamp is parseStamp for a file.
-func readStamp(path string) (stamp uint64, ok bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	b := make([]byte, logHeader)
-	if _, err := f.ReadAt(b, 0); err != nil {
-		return 0, false
-	}
-	return parseStamp(b)
 }
 
 // nextStamped returns where the next entry with that stamp begins, at off or behind it;

@@ -122,6 +122,20 @@ func makeLog(path string, size int64, header []byte) (*os.File, error) {
 	return f, nil
 }
 
+// valueLogName returns the name of a value log.
+func valueLogName(number uint32) string { return fmt.Sprintf("%06d.vlog", number) }
+
+// lastValueLog returns the name of the value log with the greatest number, empty if there
+// is none among the names.
+func lastValueLog(names []string) (last string) {
+	for _, name := range names {
+		if filepath.Ext(name) == ".vlog" {
+			last = max(last, name) // Numbers have leading zeros.
+		}
+	}
+	return last
+}
+
 // valueFileSize returns the size that Badger is to take for that of a value log. By a
 // multiple of minMemTable a log as it was made is told from one that was cut off
 // (addLog), such as by damage.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -271,51 +272,55 @@ func (c *PowerCuts) loseAs(pages, names flashfs.Keep) error {
 	c.Lost.Pages += out.Pages - out.KeptPages
 	c.Lost.Names += out.Names - out.KeptNames
 	c.Book.PowerCut()
-	if err := errors.Join(c.countJournals(), c.countUsedAgain()); err != nil {
+	if err := c.count(); err != nil {
 		return err
 	}
 	return c.reboot()
 }
 
-// countJournals looks for journals that recovery will have to go by.
-func (c *PowerCuts) countJournals() error {
-	paths, err := filepath.Glob(filepath.Join(c.Agent.Dir, "partitions", "*", "*", "journal"))
+// count adds up what recovery will have to go by: journals that are not empty, and value
+// logs that hold more than their segments, whose headers name a stamp.
+func (c *PowerCuts) count() error {
+	journals, err := c.countFiles("journal", func(f *os.File) (bool, error) {
+		ring, err := io.ReadAll(f)
+		return len(bytes.TrimLeft(ring, "\x00")) > 0, err
+	})
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		ring, err := os.ReadFile(path)
-		if err != nil {
-			return err
+	again, err := c.countFiles("*.vlog", func(f *os.File) (bool, error) {
+		header := make([]byte, 16)
+		_, err := io.ReadFull(f, header)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil // It was being made.
 		}
-		if len(bytes.TrimLeft(ring, "\x00")) > 0 {
-			c.Journals++
-		}
-	}
-	return nil
+		return binary.LittleEndian.Uint64(header[8:]) > 0, err
+	})
+	c.Journals += journals
+	c.UsedAgain += again
+	return err
 }
 
-// countUsedAgain looks for value logs that hold more than their segments. Their headers
-// name a generation.
-func (c *PowerCuts) countUsedAgain() error {
-	paths, err := filepath.Glob(filepath.Join(c.Agent.Dir, "partitions", "*", "*", "*.vlog"))
+// countFiles returns how many files of that name in segments are counted.
+func (c *PowerCuts) countFiles(name string, counts func(f *os.File) (bool, error)) (n int, err error) {
+	paths, err := filepath.Glob(filepath.Join(c.Agent.Dir, "partitions", "*", "*", name))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		header := make([]byte, 16)
-		if _, err := f.ReadAt(header, 0); err == nil && binary.LittleEndian.Uint64(header[8:]) > 0 {
-			c.UsedAgain++
+		ok, err := counts(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return 0, err
 		}
-		if err := f.Close(); err != nil {
-			return err
+		if ok {
+			n++
 		}
 	}
-	return nil
+	return n, nil
 }
 
 // check waits until the agent is ready, compares it with the book, and has it
