@@ -112,7 +112,7 @@ func TestStoreWithZstd(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, items...)
-		got, _, err := p.Read(0, 1000, 1<<20)
+		got, _, err := Flat(p.Read(0, 1000, 1<<20))
 		if err != nil || len(got) != len(all) {
 			t.Fatalf("round %d: %d items, %v, want %d", round, len(got), err, len(all))
 		}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // WaitForBackground waits for what the open partitions of s have under way. No
@@ -75,4 +78,9 @@ func StampOf(path string) (stamp uint64, ok bool) {
 		return 0, false
 	}
 	return parseStamp(b)
+}
+
+// Flat puts the items of a Read into one slice.
+func Flat(chunks queue.Chunks, next uint64, err error) ([]queue.Item, uint64, error) {
+	return slices.Concat(chunks...), next, err
 }

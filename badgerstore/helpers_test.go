@@ -178,7 +178,7 @@ func (d *driver) commit(c *queue.Commit) error {
 // lease leases the next n items.
 func (d *driver) lease(n int, sync bool) []queue.Item {
 	d.t.Helper()
-	items, next, err := d.ps.Read(d.st.Totals.Cursor, n, math.MaxInt64)
+	items, next, err := badgerstore.Flat(d.ps.Read(d.st.Totals.Cursor, n, math.MaxInt64))
 	d.must(err)
 	if len(items) != n {
 		d.t.Fatalf("read %d items, want %d", len(items), n)

@@ -10,46 +10,112 @@ import (
 )
 
 // Read returns ready items from sequence number from on.
-func (p *partition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
+func (p *partition) Read(from uint64, maxItems int, maxBytes int64) (queue.Chunks, uint64, error) {
 	if p.err != nil {
 		return nil, 0, p.err
 	}
-	var (
-		items []queue.Item
-		bytes int64
-		seq   = max(from, p.state.Totals.Cursor)
-	)
-	for {
+	r := reading{items: max(1, maxItems), bytes: maxBytes}
+	for seq := max(from, p.state.Totals.Cursor); ; {
 		var more bool
 		if seq, more = p.state.NextReady(seq); !more {
-			return items, max(from, p.state.Next), nil
+			return r.end(), max(from, p.state.Next), nil
 		}
 		most := int64(noMost)
-		if len(items) > 0 {
-			most = maxBytes - bytes
+		if r.some {
+			most = r.bytes
+		}
+		if r.items == 0 {
+			return r.end(), seq, nil
 		}
 		b, err := p.blockUpTo(seq, &p.block, most)
-		if (isCorrupt(err) || isBeyond(err)) && len(items) > 0 {
-			return items, seq, nil // The next call reports it.
+		if (isCorrupt(err) || isBeyond(err)) && r.some {
+			return r.end(), seq, nil // The next call reports it.
 		}
 		if err != nil {
 			return nil, 0, p.failUnlessCorrupt(err)
 		}
-		if left := int(b.first + uint64(len(b.items)) - seq); cap(items) < len(items)+1 {
-			items = slices.Grow(items, max(1, min(left, maxItems-len(items))))
+		if p.isWanted(b, seq, &r) {
+			whole := b.items[seq-b.first:]
+			p.storage.dropBlock(b)
+			r.add(whole)
+			seq += uint64(len(whole))
+			continue
 		}
-		for ; b.holds(seq); seq++ {
-			if !p.state.IsReady(seq) {
-				continue
-			}
-			it := &b.items[seq-b.first]
-			if len(items) > 0 && (len(items) >= maxItems || bytes+it.Size() > maxBytes) {
-				return items, seq, nil
-			}
-			items = append(items, *it)
-			bytes += it.Size()
+		var full bool
+		if seq, full = p.pick(b, seq, &r); full {
+			return r.end(), seq, nil
 		}
 	}
+}
+
+// reading is what Read has so far, and how much more it may take.
+type reading struct {
+	chunks queue.Chunks
+	loose  []queue.Item // the next chunk: items that were taken out of their blocks
+	some   bool         // there is an item
+	items  int
+	bytes  int64
+}
+
+// add adds a chunk.
+func (r *reading) add(chunk []queue.Item) {
+	r.close()
+	for i := range chunk {
+		r.bytes -= chunk[i].Size()
+	}
+	r.chunks, r.some, r.items = append(r.chunks, chunk), true, r.items-len(chunk)
+}
+
+// close makes a chunk of what is loose.
+func (r *reading) close() {
+	if len(r.loose) > 0 {
+		own(r.loose)
+		r.chunks, r.loose = append(r.chunks, r.loose), nil
+	}
+}
+
+// end returns the chunks.
+func (r *reading) end() queue.Chunks {
+	r.close()
+	return r.chunks
+}
+
+// isWanted reports whether a reader takes all of a block from seq on, and that is most
+// of it: then it may have the block itself, and nothing is copied.
+func (p *partition) isWanted(b *decodedBlock, seq uint64, r *reading) bool {
+	rest := b.items[seq-b.first:]
+	if len(rest) > r.items || len(rest) < (len(b.items)+1)/2 {
+		return false
+	}
+	left := r.bytes
+	for i := range rest {
+		if left -= rest[i].Size(); left < 0 && (r.some || i > 0) || !p.state.IsReady(seq+uint64(i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// pick takes the ready items of a block from seq on. It returns where to go on, and
+// whether no more may be taken.
+func (p *partition) pick(b *decodedBlock, seq uint64, r *reading) (next uint64, full bool) {
+	if left := int(b.first + uint64(len(b.items)) - seq); cap(r.loose) == len(r.loose) {
+		r.loose = slices.Grow(r.loose, max(1, min(left, r.items)))
+	}
+	for ; b.holds(seq); seq++ {
+		if !p.state.IsReady(seq) {
+			continue
+		}
+		it := &b.items[seq-b.first]
+		size := it.Size()
+		if r.some && (r.items == 0 || size > r.bytes) {
+			return seq, true
+		}
+		r.loose, r.some = append(r.loose, *it), true
+		r.items--
+		r.bytes -= size
+	}
+	return seq, false
 }
 
 func compareSpan(sp queue.SpanInfo, span uint64) int { return cmp.Compare(sp.Span, span) }

@@ -108,7 +108,7 @@ func payloads(t *testing.T, dir string) (got []string, reports []string) {
 		reports = append(reports, "damage: "+d.Error())
 	}
 	for from := uint64(0); ; {
-		items, next, err := p.Read(from, 1000, 1<<20)
+		items, next, err := Flat(p.Read(from, 1000, 1<<20))
 		var damage *queue.Damage
 		if errors.As(err, &damage) {
 			reports = append(reports, "damage: "+damage.Error())

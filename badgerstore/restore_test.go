@@ -360,7 +360,7 @@ func TestRestoreOfSmallCommits(t *testing.T) {
 	if held := ps.State().Held(); held != 5000 {
 		t.Errorf("%d items are held", held)
 	}
-	items, _, err := ps.Read(0, 5000, 1<<30)
+	items, _, err := badgerstore.Flat(ps.Read(0, 5000, 1<<30))
 	d.must(err)
 	for i := range items {
 		if len(items) != 5000 || string(items[i].Payload) != string(sizedItem(i, 1+i%500).Payload) {

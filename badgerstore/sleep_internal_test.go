@@ -66,7 +66,7 @@ func TestYield(t *testing.T) {
 	if err := p.Yield(); err != nil {
 		t.Fatal(err)
 	}
-	items, _, err := p.Read(0, total+1, 1<<30)
+	items, _, err := Flat(p.Read(0, total+1, 1<<30))
 	if err != nil || len(items) != total {
 		t.Fatalf("%d of %d items are read while it sleeps: %v", len(items), total, err)
 	}
@@ -86,7 +86,7 @@ func TestYieldReadsValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		items, _, err := p.Read(0, 10, 1<<30)
+		items, _, err := Flat(p.Read(0, 10, 1<<30))
 		if err != nil || len(items) != len(sizes) {
 			t.Fatalf("%d items: %v", len(items), err)
 		}
@@ -176,7 +176,7 @@ func TestYieldAndFileGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = openAgain(t, s)
-	if items, _, err := p.Read(0, 10, 1<<20); err != nil || len(items) != 3 {
+	if items, _, err := Flat(p.Read(0, 10, 1<<20)); err != nil || len(items) != 3 {
 		t.Errorf("%d items are there afterwards: %v", len(items), err)
 	}
 	if err := p.Close(); err != nil {
@@ -264,7 +264,7 @@ func TestYieldOfMany(t *testing.T) {
 		t.Errorf("no memory is left to those that are busy: %d of %d bytes", s.writing.Load(), s.options.MemoryBudget)
 	}
 	for _, p := range all {
-		if items, _, err := p.Read(0, 100, 1<<20); err != nil || len(items) != turns {
+		if items, _, err := Flat(p.Read(0, 100, 1<<20)); err != nil || len(items) != turns {
 			t.Errorf("%s has %d items, want %d: %v", p.key.Queue, len(items), turns, err)
 		}
 		if err := p.Close(); err != nil {

@@ -47,7 +47,7 @@ func (p *partition) importItems(items []Item) ([]Item, error) {
 // importItem adds one item and fills in what became of it.
 func (g *group) importItem(it *Item) {
 	leased, deadline := it.IsLeased, it.LeaseDeadline
-	added := g.add(*it)
+	added := g.add(it)
 	added.LeaseDeadline = deadline
 	it.ID = added.ID
 	if !leased {
@@ -193,17 +193,17 @@ func (p *partition) list(from uint64, c *collector) error {
 			c.end(size)
 			return nil
 		}
-		items, n, err := p.ps.Read(next, min(256, c.limit-len(c.items)), min(256<<10, c.maxBytes-c.bytes))
+		chunks, n, err := p.ps.Read(next, min(256, c.limit-len(c.items)), min(256<<10, c.maxBytes-c.bytes))
 		if err != nil {
 			return err
 		}
-		for i := range items {
-			if leased, err = p.listLeased(c, leased, items[i].Seq()); err != nil {
+		for it := range chunks.All() {
+			if leased, err = p.listLeased(c, leased, it.Seq()); err != nil {
 				return err
 			}
-			c.add(items[i])
+			c.add(*it)
 		}
-		if len(items) == 0 || n <= next {
+		if len(chunks) == 0 || n <= next {
 			break
 		}
 		next = n

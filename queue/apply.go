@@ -27,13 +27,15 @@ func (g *group) apply() {
 	g.deal()
 }
 
-// add puts an item at the tail, ready unless it has an EnqueueAt.
-func (g *group) add(it Item) *Item {
+// add puts a copy of an item at the tail, ready unless it has an EnqueueAt, and
+// returns it.
+func (g *group) add(item *Item) *Item {
+	g.c.Items = append(g.c.Items, *item)
+	it := &g.c.Items[len(g.c.Items)-1]
 	it.ID = NewID(g.next, g.p.st.Tag)
 	it.Written, it.SameBoot = g.now, true
 	it.IsLeased, it.LeaseDeadline = false, time.Time{}
 	g.next++
-	g.c.Items = append(g.c.Items, it)
 	t := &g.p.st.Totals
 	t.Bytes += it.Size()
 	if it.EnqueueAt.IsZero() {
@@ -41,7 +43,7 @@ func (g *group) add(it Item) *Item {
 		t.ReadyCreated += it.CreatedAt.UnixNano() / int64(time.Millisecond)
 		g.fresh = append(g.fresh, len(g.c.Items)-1)
 	}
-	return &g.c.Items[len(g.c.Items)-1]
+	return it
 }
 
 // produceGrace is how far ahead a time must be for an item to be scheduled;
@@ -75,9 +77,9 @@ func (g *group) produce(r *request) error {
 		it.Attempts, it.MaxAttempts = 0, 0
 		if it.EnqueueAt.Before(now.Add(produceGrace)) {
 			it.EnqueueAt = time.Time{}
-			g.add(it)
+			g.add(&it)
 		} else {
-			g.addScheduled(it)
+			g.addScheduled(&it)
 		}
 		p.st.Totals.Ledger.Produced++
 		p.payload += int64(len(it.Payload))
@@ -98,7 +100,7 @@ func (g *group) scheduledIn(r *request, now time.Time) int {
 }
 
 // addScheduled puts an item at the tail that is not ready before EnqueueAt.
-func (g *group) addScheduled(it Item) {
+func (g *group) addScheduled(it *Item) {
 	added := g.add(it)
 	g.schedule(Scheduled{
 		Seq: added.Seq(), Due: wallNano(it.EnqueueAt), Attempts: it.Attempts, Size: uint32(added.Size()),
@@ -254,7 +256,7 @@ func (g *group) toTail(seq uint64) {
 	st.Totals.Bytes -= it.Size()
 	st.Remove(seq)
 	g.c.Removed = append(g.c.Removed, seq)
-	g.add(it)
+	g.add(&it)
 }
 
 // rebase keeps the age of an item that is written again after the wall clock

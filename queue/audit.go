@@ -79,12 +79,11 @@ func (p *partition) countReady(ctx context.Context, a *Audit) (created int64, er
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		items, n, err := p.ps.Read(next, 1000, 1<<20)
+		chunks, n, err := p.ps.Read(next, 1000, 1<<20)
 		if err != nil {
 			return 0, err
 		}
-		for i := range items {
-			it := &items[i]
+		for it := range chunks.All() {
 			if it.Seq() < last {
 				a.Differences = append(a.Differences, fmt.Sprintf("item %s is out of order", it.ID))
 			}
@@ -93,7 +92,7 @@ func (p *partition) countReady(ctx context.Context, a *Audit) (created int64, er
 			a.Bytes += it.Size()
 			created += it.CreatedAt.UnixNano() / int64(time.Millisecond)
 		}
-		if len(items) == 0 || n <= next {
+		if len(chunks) == 0 || n <= next {
 			break
 		}
 		next = n

@@ -133,6 +133,10 @@ func (g *group) popReady() {
 	g.fresh = g.fresh[1:]
 }
 
+// ownAbove is from how many bytes on the payload of an item that just came in is copied
+// for its lease, so that it does not hold the body in which others came with it.
+const ownAbove = 128 << 10
+
 // lease gives a ready item to a request.
 func (g *group) lease(w *waiter, it *Item) {
 	st := g.p.st
@@ -148,17 +152,17 @@ func (g *group) lease(w *waiter, it *Item) {
 	g.setLease(l)
 	st.Totals.Ledger.Leases++
 
-	out := *it
+	if w.items == nil {
+		w.items = make([]Item, 0, min(w.batch, g.share))
+	}
+	w.items = append(w.items, *it)
+	out := &w.items[len(w.items)-1]
 	out.IsLeased, out.Attempts = true, l.Attempts
 	out.LeaseDeadline = time.Unix(0, l.Wall).UTC()
 	fresh := it.Seq() >= g.first && g.next > g.first
 	if fresh && len(g.c.Items) > 1 && len(out.Payload) >= ownAbove {
 		out.Payload = bytes.Clone(out.Payload) // Others lie in the same body, maybe.
 	}
-	if w.items == nil {
-		w.items = make([]Item, 0, min(w.batch, g.share))
-	}
-	w.items = append(w.items, out)
 	w.bytes += it.memory()
 	w.fresh = w.fresh || fresh
 	if w.outOfTurn {

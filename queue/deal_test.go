@@ -224,14 +224,14 @@ func (s *readStorage) OpenPartition(key queue.PartitionKey) (queue.PartitionStor
 	return &readStore{ps, s}, err
 }
 
-func (s *readStore) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
-	items, next, err := s.PartitionStore.Read(from, maxItems, maxBytes)
-	for i := range items {
-		if len(items[i].Payload) > 1<<20 {
+func (s *readStore) Read(from uint64, maxItems int, maxBytes int64) (queue.Chunks, uint64, error) {
+	chunks, next, err := s.PartitionStore.Read(from, maxItems, maxBytes)
+	for it := range chunks.All() {
+		if len(it.Payload) > 1<<20 {
 			s.of.large.Add(1)
 		}
 	}
-	return items, next, err
+	return chunks, next, err
 }
 
 // Items that are larger than all that may be delivered go out one at a time,

@@ -27,6 +27,7 @@ type group struct {
 	immobile bool
 
 	c     Commit
+	sheet *sheet // the memory of c.Items, c.Leases and fresh; nil if that is the group's own
 	first uint64 // sequence number of the first item added
 	next  uint64 // of the next one
 	fresh []int  // indexes in c.Items of those that are ready and not dealt
@@ -98,8 +99,9 @@ func (p *partition) newGroup(reqs []*request) *group {
 	return &group{p: p, opts: p.core.options.Load(), now: p.now(), reqs: reqs}
 }
 
-// write commits what was applied and answers.
+// write commits what was applied and answers. The group is over then.
 func (g *group) write() {
+	defer g.p.sheets.giveBack(g)
 	if !g.c.isEmpty() || g.cleared {
 		g.seal()
 		if err := g.commit(); err != nil {
@@ -286,11 +288,11 @@ func (g *group) keepFresh() {
 	}
 	buf := make([]byte, 0, payload)
 	for _, i := range g.fresh[:n] {
-		it := g.c.Items[i]
+		it := &g.c.Items[i]
 		begin := len(buf)
 		buf = append(buf, it.Payload...)
 		it.Payload = buf[begin:len(buf):len(buf)]
-		p.ahead.push(&it)
+		p.ahead.push(it)
 	}
 }
 

@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Item is a single entry in a queue. Items that come from this package are
 // read only: their payload may be shared with others.
@@ -48,6 +51,29 @@ const itemOverhead = 64
 // budgets: payload, labels and a fixed overhead.
 func (it *Item) Size() int64 {
 	return int64(len(it.Payload)+len(it.SourceID)+len(it.Encoding)+len(it.Kind)+len(it.Reference)) + itemOverhead
+}
+
+// itemMemory is what an Item takes of memory beside its bytes, and what Size does
+// not count of that.
+const itemMemory = 272 - itemOverhead
+
+// memory returns about what the item takes of memory, when its bytes are its own.
+func (it *Item) memory() int64 { return it.Size() + itemMemory }
+
+// Chunks are items in order, in pieces. None of them is empty.
+type Chunks [][]Item
+
+// All yields the items.
+func (c Chunks) All() iter.Seq[*Item] {
+	return func(yield func(*Item) bool) {
+		for _, items := range c {
+			for i := range items {
+				if !yield(&items[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Instant is one moment by both clocks.

@@ -296,12 +296,11 @@ func (g *group) scanExpired(sp *SpanInfo) error {
 	}
 	end := sp.last() + 1
 	for from := max(p.st.Totals.Cursor, sp.Span<<SpanBits); from < end; {
-		items, next, err := p.ps.Read(from, 256, 256<<10)
+		chunks, next, err := p.ps.Read(from, 256, 256<<10)
 		if err != nil {
 			return err
 		}
-		for i := range items {
-			it := &items[i]
+		for it := range chunks.All() {
 			l := p.newLease(it)
 			switch {
 			case it.Seq() >= end:
@@ -326,7 +325,7 @@ func (g *group) scanExpired(sp *SpanInfo) error {
 				break
 			}
 		}
-		if len(items) == 0 || next <= from {
+		if len(chunks) == 0 || next <= from {
 			break
 		}
 		from = max(from, next)

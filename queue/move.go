@@ -256,7 +256,7 @@ func (p *partition) accept(a *arrival) error {
 			}
 			it.Attempts, it.EnqueueAt = 0, time.Time{}
 			it.CreatedAt, it.ExpireDeadline = now, now.Add(g.opts.expireTimeout)
-			g.add(it)
+			g.add(&it)
 			p.st.Totals.Ledger.MovedIn++
 		}
 		o := a.origin

@@ -54,6 +54,7 @@ type partition struct {
 	deliver *delivery              // items that were leased and are not released; its limit may be 0
 	crowd   *budget                // memory of leases and scheduled items; its limit may be 0
 	seats   *seats
+	sheets  *sheets
 
 	// Written by the loop, read by anybody, to choose a partition.
 	ready     atomic.Int64

@@ -39,8 +39,7 @@ func (g *group) plan() error {
 	if err := g.fetch(move); err != nil {
 		return err
 	}
-	g.c.Items = make([]Item, 0, added.items)
-	g.fresh = make([]int, 0, added.items)
+	g.p.sheets.lend(g, int(added.items))
 	return g.readReady(g.toDrop(added))
 }
 

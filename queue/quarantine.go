@@ -116,17 +116,17 @@ func (m *mending) count() error {
 			next = d.Last + 1
 			continue
 		}
-		items, n, err := p.ps.Read(next, 1000, 1<<20)
-		if len(items) > 0 || err == nil {
-			for i := range items {
-				if m.covering(items[i].Seq()) != nil {
+		chunks, n, err := p.ps.Read(next, 1000, 1<<20)
+		if len(chunks) > 0 || err == nil {
+			for it := range chunks.All() {
+				if m.covering(it.Seq()) != nil {
 					continue
 				}
 				m.ready++
-				m.created += items[i].CreatedAt.UnixNano() / int64(time.Millisecond)
-				m.bytes += items[i].Size()
+				m.created += it.CreatedAt.UnixNano() / int64(time.Millisecond)
+				m.bytes += it.Size()
 			}
-			if len(items) == 0 || n <= next {
+			if len(chunks) == 0 || n <= next {
 				break
 			}
 			next = n

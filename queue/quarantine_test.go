@@ -3,6 +3,7 @@ package queue_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,19 +41,20 @@ func damageOf(it *queue.Item) error {
 	return &queue.Damage{Span: queue.Span(it.Seq()), First: it.Seq(), Last: it.Seq(), Path: "/file", Err: errors.New("bit flip")}
 }
 
-func (p *brokenPartition) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
-	items, next, err := p.PartitionStore.Read(from, maxItems, maxBytes)
+func (p *brokenPartition) Read(from uint64, maxItems int, maxBytes int64) (queue.Chunks, uint64, error) {
+	chunks, next, err := p.PartitionStore.Read(from, maxItems, maxBytes)
+	items := slices.Concat(chunks...)
 	for i := range items {
 		damage := damageOf(&items[i])
 		switch {
 		case damage == nil:
 		case i > 0:
-			return items[:i], items[i].Seq(), nil
+			return queue.Chunks{items[:i]}, items[i].Seq(), nil
 		default:
 			return nil, 0, damage
 		}
 	}
-	return items, next, err
+	return chunks, next, err
 }
 
 func (p *brokenPartition) Get(seqs []uint64) ([]queue.Item, error) {

@@ -35,6 +35,7 @@ func newQueue(s *Service, d *Definition) *Queue {
 			key:     PartitionKey{Queue: d.Name, Partition: i, Tag: place.Tag},
 			storage: s.storage(place.Storage), clock: s.clock, limits: &s.limits, events: &s.cfg.Events,
 			core: q.core, routes: &s.routes, opening: s.opening, inbox: newInbox(), deliver: &s.deliver, seats: &s.seats, crowd: &s.crowd,
+			sheets: &s.sheets,
 			probes: make(chan chan<- *partition, 1),
 			turn:   make(chan struct{}, 1), // The loop has it, and gives it away when the partition is open.
 		}

@@ -78,10 +78,12 @@ func (g *group) makeRoom(r *request) error {
 // canDrop reports whether dropping the ready items at hand brings the queue
 // below its quota.
 func (g *group) canDrop(over holdings) bool {
-	a := &g.p.ahead
-	for i := a.head; i < len(a.items) && g.opts.quota.exceeds(over); i++ {
+	for it := range g.p.ahead.each {
+		if !g.opts.quota.exceeds(over) {
+			break
+		}
 		over.items--
-		over.bytes -= a.items[i].Size()
+		over.bytes -= it.Size()
 	}
 	return !g.opts.quota.exceeds(over)
 }

@@ -1,36 +1,80 @@
 package queue
 
-import "testing"
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// held returns for how many items there is room, and how many bytes of payloads are
+// held in it.
+func (a *readAhead) held() (room, payloads int) {
+	for _, c := range append([][]Item{a.spare}, a.chunks...) {
+		room += cap(c)
+		for _, it := range c[:cap(c)] {
+			payloads += len(it.Payload)
+		}
+	}
+	return room, payloads
+}
 
 // What was taken from the read-ahead is not held by it any more, and neither is the
 // room of a backlog that is gone.
 func TestReadAheadLetsGo(t *testing.T) {
-	a := readAhead{budget: &budget{limit: 1 << 30}}
-	for range 3 {
-		for i := range 2000 {
-			a.push(&Item{ID: NewID(uint64(i), Tag{}), Payload: make([]byte, 1000)})
+	items := func() []Item {
+		list := make([]Item, 2000)
+		for i := range list {
+			list[i] = Item{ID: NewID(uint64(i), Tag{}), Payload: make([]byte, 1000)}
 		}
-		for range 1500 {
-			a.take()
-		}
-		a.tidy()
-		held := 0
-		for _, it := range a.items[:cap(a.items)] {
-			held += len(it.Payload)
-		}
-		if held != 500*1000 || a.bytes != 500*(&Item{Payload: make([]byte, 1000)}).memory() {
-			t.Fatalf("%d bytes are held and %d accounted for 500 items of 1000 bytes", held, a.bytes)
-		}
-		if a.len() != 500 || a.first().Seq() != 1500 || cap(a.items) > 4*500 {
-			t.Fatalf("%d items from %d on are left, in room for %d", a.len(), a.first().Seq(), cap(a.items))
-		}
-		for a.len() > 0 {
-			a.take()
-		}
-		a.tidy()
-		if cap(a.items) > keptAhead || a.bytes != 0 || a.budget.used.Load() != 0 {
-			t.Fatalf("room for %d items and %d bytes are left of nothing", cap(a.items), a.bytes)
-		}
+		return list
+	}
+	for name, fill := range map[string]func(*readAhead){
+		"pushed": func(a *readAhead) {
+			for _, it := range items() {
+				a.push(&it)
+			}
+		},
+		"read": func(a *readAhead) { a.add(items()) },
+		"read in parts": func(a *readAhead) {
+			list := items()
+			a.add(list[:1000])
+			a.add(list[1000:1001])
+			a.add(list[1001:])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := readAhead{budget: &budget{limit: 1 << 30}}
+			for range 3 {
+				fill(&a)
+				for i := range 1500 {
+					if a.first().Seq() != uint64(i) || a.take().Seq() != uint64(i) {
+						t.Fatalf("item %d is not the one that was put in there", i)
+					}
+				}
+				a.tidy()
+				room, held := a.held()
+				if held != 500*1000 || a.bytes != 500*(&Item{Payload: make([]byte, 1000)}).memory() {
+					t.Fatalf("%d bytes are held and %d accounted for 500 items of 1000 bytes", held, a.bytes)
+				}
+				n := uint64(1500)
+				for it := range a.each {
+					if it.Seq() != n {
+						t.Fatalf("item %d is where %d should be", it.Seq(), n)
+					}
+					n++
+				}
+				if a.len() != 500 || n != 2000 || room > 4*500 {
+					t.Fatalf("%d items up to %d are left, in room for %d", a.len(), n, room)
+				}
+				for a.len() > 0 {
+					a.take()
+				}
+				a.tidy()
+				if room, held := a.held(); room > keptAhead || held != 0 || a.bytes != 0 || a.budget.used.Load() != 0 {
+					t.Fatalf("room for %d items, %d bytes in it and %d accounted are left of nothing", room, held, a.bytes)
+				}
+			}
+		})
 	}
 }
 
@@ -50,24 +94,79 @@ func TestReadAheadGoesRound(t *testing.T) {
 			a.tidy()
 		}
 	}
-	if cap(a.items) > 400 {
-		t.Errorf("there is room for %d items for 100 at a time", cap(a.items))
+	if room, _ := a.held(); room > 400 {
+		t.Errorf("there is room for %d items for 100 at a time", room)
 	}
 }
 
 // A read-ahead that was trimmed goes on where it was cut off.
 func TestReadAheadTrims(t *testing.T) {
-	a := readAhead{budget: &budget{limit: 1 << 30}}
-	for i := range 10 {
-		a.push(&Item{ID: NewID(uint64(100+i), Tag{}), Payload: make([]byte, 1000)})
+	for parts := 1; parts <= 10; parts++ {
+		a := readAhead{budget: &budget{limit: 1 << 30}}
+		for i := 0; i < 10; i += parts {
+			part := make([]Item, 0, parts)
+			for j := i; j < min(i+parts, 10); j++ {
+				part = append(part, Item{ID: NewID(uint64(100+j), Tag{}), Payload: make([]byte, 1000)})
+			}
+			a.add(part)
+		}
+		a.next = 110
+		a.take()
+		a.trim(5 * a.first().memory())
+		if a.len() != 5 || a.next != 106 || a.first().Seq() != 101 {
+			t.Errorf("%d a part: %d items from %d on are left, and %d is next; want 5 from 101 on and 106", parts, a.len(), a.first().Seq(), a.next)
+		}
+		if a.trim(0); a.len() != 1 || a.next != 102 {
+			t.Errorf("%d a part: %d items are left and %d is next; want the first, and 102", parts, a.len(), a.next)
+		}
+		a.push(&Item{ID: NewID(102, Tag{})})
+		if a.take().Seq() != 101 || a.take().Seq() != 102 || a.len() != 0 || a.bytes != 0 {
+			t.Errorf("%d a part: what is pushed after that does not follow", parts)
+		}
 	}
-	a.next = 110
-	a.take()
-	a.trim(5 * a.first().memory())
-	if a.len() != 5 || a.next != 106 || a.first().Seq() != 101 {
-		t.Errorf("%d items from %d on are left, and %d is next; want 5 from 101 on and 106", a.len(), a.first().Seq(), a.next)
-	}
-	if a.trim(0); a.len() != 1 || a.next != 102 {
-		t.Errorf("%d items are left and %d is next; want the first, and 102", a.len(), a.next)
+}
+
+// A filter takes out what it says no to, wherever it lies, and accounts for it.
+func TestReadAheadFilters(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		a := readAhead{budget: &budget{limit: 1 << 30}}
+		var want []uint64
+		next := uint64(0)
+		for range 30 {
+			switch rng.IntN(4) {
+			case 0:
+				a.push(&Item{ID: NewID(next, Tag{})})
+				want = append(want, next)
+				next++
+			case 1:
+				part := make([]Item, 1+rng.IntN(40))
+				for i := range part {
+					part[i].ID = NewID(next, Tag{})
+					want = append(want, next)
+					next++
+				}
+				a.add(part)
+			case 2:
+				for range rng.IntN(a.len() + 1) {
+					if a.take().Seq() != want[0] {
+						t.Fatalf("seed %d: items are out of order", seed)
+					}
+					want = want[1:]
+				}
+			default:
+				gone := func(seq uint64) bool { return seq%(2+seed%5) == 0 }
+				a.filter(func(seq uint64) bool { return !gone(seq) })
+				want = slices.DeleteFunc(want, gone)
+			}
+			a.tidy()
+			got := []uint64{}
+			for it := range a.each {
+				got = append(got, it.Seq())
+			}
+			if !slices.Equal(got, want) && len(got)+len(want) > 0 || a.len() != len(want) || a.bytes != int64(len(want))*(&Item{}).memory() {
+				t.Fatalf("seed %d: the read-ahead holds %v with %d bytes, want %v", seed, got, a.bytes, want)
+			}
+		}
 	}
 }

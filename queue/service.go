@@ -66,6 +66,7 @@ type Service struct {
 	ahead   budget
 	deliver delivery
 	seats   seats
+	sheets  sheets
 	crowd   budget
 	opening chan struct{}
 	waiting atomic.Int64 // lease requests that wait, all queues together

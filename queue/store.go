@@ -71,8 +71,11 @@ type PartitionStore interface {
 	// Read returns ready items with sequence numbers of at least from, in
 	// order: at most maxItems and about maxBytes of them, at least one if there
 	// is any. next is where to go on; next at or beyond State.Next says that
-	// there are no more. The slice is the caller's, the items' memory is theirs.
-	Read(from uint64, maxItems int, maxBytes int64) (items []Item, next uint64, err error)
+	// there are no more. They come in chunks, none of them empty, as they lie in the
+	// store. The chunks are the caller's, and so are the bytes of the items, which
+	// may lie in memory that those of a chunk share with each other, and with next to
+	// nothing else.
+	Read(from uint64, maxItems int, maxBytes int64) (chunks Chunks, next uint64, err error)
 
 	// ReadySize returns about how many bytes the first ready item with a sequence
 	// number of at least from has, and no less than that if they are more than 256

@@ -8,7 +8,7 @@ import (
 
 // Read returns ready items from a sequence number on. Their payloads are shared
 // with the store, which never changes them.
-func (h *handle) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64, error) {
+func (h *handle) Read(from uint64, maxItems int, maxBytes int64) (queue.Chunks, uint64, error) {
 	if h.err != nil {
 		return nil, from, h.err
 	}
@@ -26,13 +26,20 @@ func (h *handle) Read(from uint64, maxItems int, maxBytes int64) ([]queue.Item, 
 			}
 			size := it.Size()
 			if len(items) > 0 && (len(items) >= maxItems || size > maxBytes) {
-				return items, seq, nil
+				return chunks(items), seq, nil
 			}
 			maxBytes -= size
 			items = append(items, p.present(sp, it))
 		}
 	}
-	return items, max(from, p.state.Next), nil
+	return chunks(items), max(from, p.state.Next), nil
+}
+
+func chunks(items []queue.Item) queue.Chunks {
+	if len(items) == 0 {
+		return nil
+	}
+	return queue.Chunks{items}
 }
 
 // Get returns items by their sequence numbers.
@@ -68,11 +75,11 @@ func (p *partition) present(sp *span, it *queue.Item) queue.Item {
 
 // ReadySize returns how many bytes the first ready item from a number on has.
 func (h *handle) ReadySize(from uint64) (int64, error) {
-	items, _, err := h.Read(from, 1, 0) // Their payloads are shared, nothing is copied.
-	if err != nil || len(items) == 0 {
+	chunks, _, err := h.Read(from, 1, 0) // Their payloads are shared, nothing is copied.
+	if err != nil || len(chunks) == 0 {
 		return 0, err
 	}
-	return items[0].Size(), nil
+	return chunks[0][0].Size(), nil
 }
 
 // FindSource returns the sequence number of the item with the source id.

@@ -360,10 +360,14 @@ func (d *driver) read(from uint64, maxItems int, maxBytes int64) []queue.Item {
 
 func (d *driver) readNext(from uint64, maxItems int, maxBytes int64) ([]queue.Item, uint64) {
 	d.t.Helper()
-	items, next, err := d.ps.Read(from, maxItems, maxBytes)
+	chunks, next, err := d.ps.Read(from, maxItems, maxBytes)
 	if err != nil {
 		d.t.Fatalf("read from %d: %v", from, err)
 	}
+	if slices.ContainsFunc(chunks, func(c []queue.Item) bool { return len(c) == 0 }) {
+		d.t.Fatalf("read from %d returned an empty chunk", from)
+	}
+	items := slices.Concat(chunks...)
 	if len(items) > maxItems {
 		d.t.Fatalf("read from %d returned %d items, asked for %d", from, len(items), maxItems)
 	}

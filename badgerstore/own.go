@@ -1,22 +1,18 @@
-package queue
+package badgerstore
 
-import "strings"
+import (
+	"strings"
 
-// itemMemory is what an Item takes of memory beside its bytes, and what Size does
-// not count of that.
-const itemMemory = 272 - itemOverhead
-
-// memory returns about what the item takes of memory, when its bytes are its own.
-func (it *Item) memory() int64 { return it.Size() + itemMemory }
+	"github.com/kapetan-io/querator-edge/queue"
+)
 
 // ownAbove is from how many bytes on items that were read together are left where
-// they are: the blocks of a store have a few times as much at most, and a larger
-// item is alone in its own.
+// they are: a block has twice as much at most, and a larger item is alone in its own.
 const ownAbove = 128 << 10
 
-// own copies the bytes of items that were read from a store to memory of their own.
-// They lie in the memory of a block, of which few items would hold the whole.
-func own(items []Item) {
+// own copies the bytes of items that were taken out of a block to memory of their
+// own, since few items would hold the whole block.
+func own(items []queue.Item) {
 	n := 0
 	for i := range items {
 		n += len(items[i].Payload)
@@ -25,7 +21,7 @@ func own(items []Item) {
 		return
 	}
 	buf := make([]byte, 0, n)
-	prev := &Item{}
+	prev := &queue.Item{}
 	for i := range items {
 		it := &items[i]
 		begin := len(buf)
