@@ -190,6 +190,7 @@ func (a *Agent) serve(ctx context.Context, o *Options, ln *listen.Listener, seen
 	var side sync.WaitGroup
 	side.Go(func() { seen.keep(beside) })
 	side.Go(func() { a.watchHolders(beside) })
+	side.Go(func() { a.memory.pace(beside) })
 
 	a.log.Info().Str("version", a.version).Str("socket", a.cfg.Socket.Path).Str("data", a.cfg.DataDir).
 		Str("memory-limit", a.cfg.MemoryLimit.String()).Msg("ready")

@@ -33,6 +33,9 @@ type memoryShares struct {
 	// count what the kernel holds, which is in buffers, and takes a moment: where the
 	// processors are busy it is behind by up to 9 MiB, as measured at both limits.
 	heap int64
+	// floor is how large the heap may grow before garbage is collected, although little
+	// is alive.
+	floor int64
 	// stores is for the databases of all partition storages; three quarters of it
 	// are enough for the open partitions with the least that they need.
 	stores int64
@@ -63,7 +66,7 @@ type memoryShares struct {
 func sharesOf(limit int64) memoryShares {
 	part := func(n int64) int64 { return limit / 64 * n }
 	m := memoryShares{
-		limit: limit, heap: limit / 16 * 13,
+		limit: limit, heap: limit / 16 * 13, floor: min(part(16), mostFloor),
 		stores: part(16), inFlight: part(16), connections: part(16), ahead: part(4), deliver: part(4), state: part(4),
 		buffers: part(2), commits: part(2),
 	}
@@ -89,16 +92,19 @@ const (
 	// connMemory is what a connection takes with a request under way: a goroutine's
 	// stack, a buffer to read into, the head, and the least send buffer.
 	connMemory = 14 << 10
+	// mostFloor is what a heap with little alive may grow to whatever the limit: above it
+	// the collector takes next to nothing.
+	mostFloor = 32 << 20
 	// wideBuffer is the send buffer of a connection that is one of the first.
 	wideBuffer = 64 << 10
 )
 
 // apply tells the collector. Below the limit the heap may be three times what is
 // alive: the collector then runs a third as often, which under load is a tenth of
-// all the work.
+// all the work. An agent that serves lets it grow to the floor, too (pace).
 func (m *memoryShares) apply() {
 	debug.SetMemoryLimit(m.heap)
-	debug.SetGCPercent(200)
+	debug.SetGCPercent(usualPercent)
 }
 
 // maxConns returns how many connections there may be by the configuration and by
