@@ -12,6 +12,7 @@ type decodedBlock struct {
 	span  uint64
 	first uint64
 	items []queue.Item
+	count int   // how many items it had, of which a reader may have taken some
 	kept  int64 // the memory that is counted for it, while it is kept
 }
 

@@ -34,11 +34,9 @@ func (p *partition) Read(from uint64, maxItems int, maxBytes int64) (queue.Chunk
 		if err != nil {
 			return nil, 0, p.failUnlessCorrupt(err)
 		}
-		if p.isWanted(b, seq, &r) {
-			whole := b.items[seq-b.first:]
-			p.storage.dropBlock(b)
-			r.add(whole)
-			seq += uint64(len(whole))
+		if run := p.takeRun(b, seq, &r); run != nil {
+			r.add(run)
+			seq += uint64(len(run))
 			continue
 		}
 		var full bool
@@ -80,21 +78,29 @@ func (r *reading) end() queue.Chunks {
 	return r.chunks
 }
 
-// isWanted reports whether a reader takes all of a block from seq on, and that is most
-// of it: then it may have the block itself, and nothing is copied.
-func (p *partition) isWanted(b *decodedBlock, seq uint64, r *reading) bool {
+// takeRun takes what a reader may have of a block from seq on out of it, without a copy:
+// items that are ready, one after the other, and many of the block, since they hold the
+// bytes of all. It returns nil when these are too few.
+func (p *partition) takeRun(b *decodedBlock, seq uint64, r *reading) []queue.Item {
 	rest := b.items[seq-b.first:]
-	if len(rest) > r.items || len(rest) < (len(b.items)+1)/2 {
-		return false
-	}
-	left := r.bytes
-	for i := range rest {
-		if left -= rest[i].Size(); left < 0 && (r.some || i > 0) || !p.state.IsReady(seq+uint64(i)) {
-			return false
+	n, left := 0, r.bytes
+	for ; n < min(len(rest), r.items) && p.state.IsReady(seq+uint64(n)); n++ {
+		if left -= rest[n].Size(); left < 0 && (r.some || n > 0) {
+			break
 		}
 	}
-	return true
+	if n*runShare < b.count {
+		return nil
+	}
+	if b.items, b.first = rest[n:], seq+uint64(n); len(b.items) == 0 {
+		p.storage.dropBlock(b)
+	}
+	return rest[:n:n]
 }
+
+// runShare is the part of a block that is handed over as it is, one in so many at
+// least. Of fewer items the bytes are copied.
+const runShare = 4
 
 // pick takes the ready items of a block from seq on. It returns where to go on, and
 // whether no more may be taken.
@@ -211,7 +217,7 @@ func (p *partition) blockUpTo(seq uint64, keep *decodedBlock, most int64) (*deco
 	if isBeyond(err) {
 		return nil, err
 	}
-	b := decodedBlock{span: s.span, first: first, items: items}
+	b := decodedBlock{span: s.span, first: first, items: items, count: len(items)}
 	if err == nil && (!found || !b.holds(seq)) {
 		err = corrupt(nil, "no block of %s holds the item %d", s.dir, seq)
 		first += uint64(len(items))

@@ -18,6 +18,7 @@ type begunCall struct {
 
 	wait  queue.Call
 	lease *leaseCall // of a lease that was begun
+	reply []byte     // of a lease, in memory of the handler's
 	err   error      // why it was not begun, or what came of it
 }
 
@@ -107,7 +108,8 @@ func (bc *begunCall) leased(out format) *gathered {
 	if bc.err != nil {
 		return nil
 	}
-	g := encodeLease(out, bc.lease.queue, res)
+	g := encodeLease(out, bc.lease.queue, res, &bc.h.replies)
+	bc.reply = g.b
 	bc.h.budget.spend(int64(g.size()))
 	for i := range res.Items {
 		res.Items[i].Payload = nil // They may hold more than themselves, and the client may take its time.
@@ -123,6 +125,8 @@ func (bc *begunCall) end(delivered bool, now time.Time) {
 		bc.h.guard.EndLease(bc.peer)
 	}
 	bc.release()
+	bc.h.replies.give(bc.reply)
+	bc.reply = nil
 	if !delivered {
 		bc.code = codeGone
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kapetan-io/querator-edge/agent/access"
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // firstRead is the size of the first buffer for a body of unknown length.
@@ -242,10 +243,13 @@ type loan struct {
 
 // lend lends what is reserved so far to the engine. It is given back when the call
 // has ended and the engine has called the function that is returned, once.
-func (c *call) lend() (released func()) {
+func (c *call) lend(items []queue.Item) (released func()) {
 	h, peer, n, small := c.h, c.peer, c.reserved, c.small
 	c.reserved, c.small = 0, 0
-	c.loan = &loan{back: func() { h.giveBack(peer, n, small) }}
+	c.loan = &loan{back: func() {
+		h.items.give(items)
+		h.giveBack(peer, n, small)
+	}}
 	c.loan.holders.Store(2)
 	return c.loan.drop
 }

@@ -92,6 +92,8 @@ type Handler struct {
 	guard    *access.Guard
 	// largeLists holds a token while a list has large items in memory.
 	largeLists chan struct{}
+	items      slabs[queue.Item] // of produces
+	replies    slabs[byte]       // of leases
 
 	bodyTimeout, idleTimeout time.Duration
 
@@ -145,7 +147,9 @@ func New(o Options) *Handler {
 		problems: o.Problems, uplink: o.Uplink,
 		logError: o.LogError,
 		budget:   o.Budget, largeLists: make(chan struct{}, 1),
-		guard: o.Guard,
+		items:   slabs[queue.Item]{least: leastItems, most: mostItems},
+		replies: slabs[byte]{least: leastReply, most: mostReply},
+		guard:   o.Guard,
 
 		bodyTimeout: o.BodyTimeout, idleTimeout: o.IdleTimeout,
 	}

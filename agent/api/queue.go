@@ -28,7 +28,7 @@ func (c *call) produceRequest(f format, body []byte) (*queue.Queue, *queue.Produ
 	if err := c.awaitItems(int64(min(count, most)), int64(len(body))); err != nil {
 		return nil, nil, err
 	}
-	req, err := decodeProduce(f, body, count, most)
+	req, err := decodeProduce(f, body, count, most, &c.h.items)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -41,7 +41,7 @@ func (c *call) produceRequest(f format, body []byte) (*queue.Queue, *queue.Produ
 		return nil, nil, err
 	}
 	return q, &queue.ProduceRequest{
-		RequestTimeout: timeout, Items: req.items, More: req.more, Released: c.lend(),
+		RequestTimeout: timeout, Items: req.items, More: req.more, Released: c.lend(req.items),
 	}, nil
 }
 
@@ -70,10 +70,11 @@ func queueLease(c *call, f format, body []byte) error {
 	if err != nil {
 		return err
 	}
-	reply := encodeLease(out, l.queue, res)
+	reply := encodeLease(out, l.queue, res, &c.h.replies)
 	c.h.budget.spend(int64(reply.size())) // Somebody has read them.
 	res.Items = nil                       // They may hold more than themselves, and the client may take its time.
 	c.writeGathered(reply)
+	c.h.replies.give(reply.b)
 	return nil
 }
 

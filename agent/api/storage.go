@@ -120,7 +120,7 @@ func itemsImport(c *call, req *pb.StorageItemsImportRequest) error {
 		}
 	}
 	stored, err := q.Import(c.r.Context(), &queue.ImportRequest{
-		Partition: int(req.Partition), Items: items, Released: c.lend(),
+		Partition: int(req.Partition), Items: items, Released: c.lend(nil),
 	})
 	if err != nil {
 		return err

@@ -139,10 +139,11 @@ type produceCall struct {
 
 // decodeProduce parses the body of queue.produce, which has about so many items
 // (countItems), and keeps no more than most of them. Payloads may point into body,
-// which must not be changed afterwards.
-func decodeProduce(f format, body []byte, count, most int) (*produceCall, error) {
+// which must not be changed afterwards. The items are in a slice of room, which may be
+// given back.
+func decodeProduce(f format, body []byte, count, most int, room *slabs[queue.Item]) (*produceCall, error) {
 	if f == formatProtobuf {
-		return decodeProduceProtobuf(body, count, most)
+		return decodeProduceProtobuf(body, count, most, room)
 	}
 	if count > manyBatches*most {
 		return nil, badRequest("items is invalid; max_produce_batch_size is %d but received %d", most, count)
@@ -206,13 +207,14 @@ func decodeComplete(f format, body []byte) (*completeCall, error) {
 	return &completeCall{queue: m.QueueName, partition: int(m.Partition), timeout: m.RequestTimeout, ids: m.Ids}, nil
 }
 
-// encodeLease makes the reply of queue.lease.
-func encodeLease(f format, name string, res *queue.LeaseResult) *gathered {
+// encodeLease makes the reply of queue.lease, in a buffer of room, which may be given
+// back.
+func encodeLease(f format, name string, res *queue.LeaseResult, room *slabs[byte]) *gathered {
 	g := &gathered{f: f}
 	if f == formatProtobuf {
-		g.b = appendLeaseProtobuf(make([]byte, 0, leaseSizeProtobuf(name, res)), g, name, res)
+		g.b = appendLeaseProtobuf(room.take(leaseSizeProtobuf(name, res)), g, name, res)
 	} else {
-		g.b = appendLeaseJSON(make([]byte, 0, leaseSizeJSON(name, res)), g, name, res)
+		g.b = appendLeaseJSON(room.take(leaseSizeJSON(name, res)), g, name, res)
 	}
 	return g
 }

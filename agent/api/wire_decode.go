@@ -105,10 +105,10 @@ func (s *fields) within() fields {
 	return fields{body: s.body, pos: s.start, end: s.fin}
 }
 
-func decodeProduceProtobuf(body []byte, count, most int) (*produceCall, error) {
+func decodeProduceProtobuf(body []byte, count, most int, room *slabs[queue.Item]) (*produceCall, error) {
 	p := &produceCall{}
 	if n := min(count, most); n > 0 {
-		p.items = make([]queue.Item, 0, n)
+		p.items = room.take(n)
 	}
 	s := fields{body: body, end: len(body)}
 	var beyond, prev queue.Item

@@ -86,7 +86,7 @@ func compareProduce(t *testing.T, body []byte) {
 	if wantErr == nil && len(want.items) > most {
 		want.items, want.more = want.items[:most], len(want.items)-most
 	}
-	got, err := decodeProduce(formatProtobuf, bytes.Clone(body), countItems(formatProtobuf, body), most)
+	got, err := decodeProduce(formatProtobuf, bytes.Clone(body), countItems(formatProtobuf, body), most, &slabs[queue.Item]{})
 	if (err == nil) != (wantErr == nil) {
 		t.Fatalf("decode %x: %v, the generated code: %v", body, err, wantErr)
 	}
@@ -193,7 +193,7 @@ func TestManyItemsTakeLittleMemory(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		count := countItems(f, body)
-		p, err := decodeProduce(f, body, count, 1000)
+		p, err := decodeProduce(f, body, count, 1000, &slabs[queue.Item]{})
 		runtime.ReadMemStats(&after)
 		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
 			t.Errorf("%s: %d bytes were allocated for a body of %d", f.contentType(), took, len(body))
@@ -226,7 +226,7 @@ func TestPayloadsCannotGrowIntoEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := decodeProduce(formatProtobuf, body, countItems(formatProtobuf, body), 1000)
+	p, err := decodeProduce(formatProtobuf, body, countItems(formatProtobuf, body), 1000, &slabs[queue.Item]{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestPayloadsCannotGrowIntoEachOther(t *testing.T) {
 // leaseBytes returns the reply as it goes over the wire, whose length is known
 // before.
 func leaseBytes(f format, name string, res *queue.LeaseResult) []byte {
-	g := encodeLease(f, name, res)
+	g := encodeLease(f, name, res, &slabs[byte]{})
 	var b bytes.Buffer
 	if n, err := g.WriteTo(&b); err != nil || n != int64(g.size()) || b.Len() != g.size() {
 		panic(fmt.Sprintf("%d bytes were written of %d: %v", n, g.size(), err))
@@ -310,7 +310,7 @@ func TestEncodeLeaseTakesLittleMemory(t *testing.T) {
 	for _, f := range []format{formatJSON, formatProtobuf} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		g := encodeLease(f, "q", res)
+		g := encodeLease(f, "q", res, &slabs[byte]{})
 		if _, err := g.WriteTo(io.Discard); err != nil {
 			t.Fatal(err)
 		}
@@ -393,7 +393,7 @@ func BenchmarkDecodeProduce(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if _, err := decodeProduce(f, body, countItems(f, body), 1000); err != nil {
+				if _, err := decodeProduce(f, body, countItems(f, body), 1000, &slabs[queue.Item]{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -407,7 +407,7 @@ func BenchmarkEncodeLease(b *testing.B) {
 		b.Run(f.contentType(), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				b.SetBytes(int64(encodeLease(f, "q", res).size()))
+				b.SetBytes(int64(encodeLease(f, "q", res, &slabs[byte]{}).size()))
 			}
 		})
 	}

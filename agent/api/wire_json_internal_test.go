@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/kapetan-io/querator-edge/agent/pb"
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // compareJSON decodes a body in pieces and by the generated code alone.
@@ -97,7 +98,7 @@ func TestDecodeLargeProduceTakesLittleMemory(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		p, err := decodeProduce(formatJSON, body, countItems(formatJSON, body), 1000)
+		p, err := decodeProduce(formatJSON, body, countItems(formatJSON, body), 1000, &slabs[queue.Item]{})
 		runtime.ReadMemStats(&after)
 		if err != nil || len(p.items[len(p.items)-1].Payload) == 0 {
 			t.Errorf("%s: %v", name, err)
