@@ -28,7 +28,7 @@ type response struct {
 
 // maxJoined is the greatest part of a reply that is copied behind the head, to
 // be written with it; a larger one is written beside it.
-const maxJoined = 32 << 10
+const maxJoined = 8 << 10
 
 // Header returns the header, which counts until the first write.
 func (w *response) Header() http.Header { return w.header }
