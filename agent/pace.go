@@ -11,9 +11,9 @@ import (
 // of what is alive: the heap may be three times that.
 const usualPercent = 200
 
-// mostPercent bounds what is allowed when next to nothing is alive. The floor bounds it
-// sooner; this is for a floor by a limit of gigabytes.
-const mostPercent = 10_000
+// leastHeap is what Go lets the heap grow to whatever is alive, times the percentage:
+// 4 MiB with 100 (runtime, gcController.heapMinimum).
+const leastHeap = 4 << 20
 
 // pace lets the heap grow to the floor before garbage is collected, however little is
 // alive. Two MiB are alive in a busy agent with small items: collecting at three times
@@ -32,18 +32,20 @@ func (m *memoryShares) pace(ctx context.Context) {
 		case <-collected:
 		}
 		// Setting it stops the world for a moment, which a small change is not worth.
-		if want := percentFor(liveHeap(), m.floor); want < percent || want > percent+percent/8 {
+		live, roots := lastCollection()
+		if want := percentFor(live, roots, m.floor); want < percent || want > percent+percent/8 {
 			percent = want
 			debug.SetGCPercent(percent)
 		}
 	}
 }
 
-// percentFor returns in percent of what is alive how much may be allocated until the
-// heap has reached the floor, and three times what is alive at least.
-func percentFor(live, floor int64) int {
-	live = max(live, 1)
-	return int(min(max(usualPercent, (floor-live)*100/live), mostPercent))
+// percentFor returns how much may be allocated until the heap has reached the floor, and
+// three times what is alive at least, in percent of what the collector takes for alive:
+// the heap that was, and the roots that it had to look through, stacks and globals.
+func percentFor(live, roots, floor int64) int {
+	most := floor * 100 / leastHeap
+	return int(max(usualPercent, min((floor-live)*100/max(live+roots, 1), most)))
 }
 
 // tellCollected has the next collection of garbage send to c, which has room for one.
@@ -59,12 +61,16 @@ func tellCollected(c chan struct{}) {
 	}, c)
 }
 
-// liveHeap returns how many bytes the last collection found alive.
-func liveHeap() int64 {
-	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+// lastCollection returns how many bytes the last collection found alive, and how many it
+// looked through beside them.
+func lastCollection() (live, roots int64) {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	metrics.Read(s)
-	if s[0].Value.Kind() != metrics.KindUint64 {
-		return 0
+	value := func(i int) int64 {
+		if s[i].Value.Kind() != metrics.KindUint64 {
+			return 0
+		}
+		return int64(s[i].Value.Uint64())
 	}
-	return int64(s[0].Value.Uint64())
+	return value(0), value(1) + value(2)
 }
