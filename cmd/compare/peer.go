@@ -10,8 +10,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -67,6 +70,9 @@ var errBusy = errors.New("try again")
 type process struct {
 	cmd *exec.Cmd
 	log string
+	// slack is by how much the kernel may let it sleep longer than it asks for; 0 is what
+	// the kernel does by itself.
+	slack time.Duration
 }
 
 func (p *process) run(ctx context.Context, dir, program string, args ...string) error {
@@ -78,11 +84,25 @@ func (p *process) run(ctx context.Context, dir, program string, args ...string) 
 	defer out.Close()
 	p.cmd = exec.CommandContext(ctx, program, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	if err := p.cmd.Start(); err != nil {
+	if err := p.begin(); err != nil {
 		p.cmd = nil
 		return fmt.Errorf("starting %s: %w", program, err)
 	}
 	return nil
+}
+
+// begin starts the process. It has the slack of the thread that starts it.
+func (p *process) begin() error {
+	if p.slack == 0 {
+		return p.cmd.Start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(p.slack), 0, 0, 0); err != nil {
+		return fmt.Errorf("setting its timer slack: %w", err)
+	}
+	err := p.cmd.Start()
+	return errors.Join(err, unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)) // 0 is the thread's default.
 }
 
 func (p *process) pid() int {

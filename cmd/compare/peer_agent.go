@@ -23,6 +23,9 @@ var _ peer = (*agentPeer)(nil)
 // queueStarts is in how many places clients begin that go round the queues, and how many queues are made at a time.
 const queueStarts = 8
 
+// unitSlack is TimerSlackNSec= of the package's unit.
+const unitSlack = 250 * time.Microsecond
+
 // queueName returns the name of a queue.
 func queueName(i int) string { return fmt.Sprintf("compare-%d", i) }
 
@@ -30,6 +33,7 @@ func (a *agentPeer) name() string  { return "querator" }
 func (a *agentPeer) durable() bool { return true }
 
 func (a *agentPeer) start(ctx context.Context, dir string, _ bool) error {
+	a.slack = unitSlack
 	if err := a.run(ctx, dir, a.program, "agent", "--data-dir", dir, "--socket", a.socket); err != nil {
 		return err
 	}
