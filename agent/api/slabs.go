@@ -34,7 +34,7 @@ func (s *slabs[T]) take(n int) []T {
 
 // give takes a slice back that nobody uses any more, whoever made it.
 func (s *slabs[T]) give(b []T) {
-	if cap(b) < s.least || cap(b) > wasteful*s.most {
+	if cap(b) < s.least || cap(b) > s.most+s.most/8 {
 		return
 	}
 	clear(b)
@@ -43,7 +43,7 @@ func (s *slabs[T]) give(b []T) {
 }
 
 const (
-	// A batch of a hundred items has 25 KiB of them.
+	// A batch of a hundred items has 25 KiB of them, and of 4 KiB each 400 KiB in a reply.
 	leastItems, mostItems = 16, 1000
-	leastReply, mostReply = 4 << 10, 256 << 10
+	leastReply, mostReply = 4 << 10, 1 << 20
 )
