@@ -12,7 +12,7 @@ type decodedBlock struct {
 	span  uint64
 	first uint64
 	items []queue.Item
-	count int   // how many items it had, of which a reader may have taken some
+	whole int64 // what it took when it was read; a reader may have taken items since
 	kept  int64 // the memory that is counted for it, while it is kept
 }
 
@@ -23,12 +23,15 @@ func (b *decodedBlock) holds(seq uint64) bool {
 // memory returns about what the block takes: small items take more for themselves
 // than for their bytes.
 func (b *decodedBlock) memory() int64 {
-	n := int64(len(b.items)) * int64(unsafe.Sizeof(queue.Item{}))
+	n := int64(len(b.items)) * itemMemory
 	for i := range b.items {
 		n += b.items[i].Size()
 	}
 	return n
 }
+
+// itemMemory is what an item takes beside its bytes.
+const itemMemory = int64(unsafe.Sizeof(queue.Item{}))
 
 // decodedShare is the part of the memory budget that blocks kept by all partitions
 // may take, one in so many. Others are decoded anew for each piece that is read.

@@ -67,7 +67,7 @@ func (r *reading) add(chunk []queue.Item) {
 // close makes a chunk of what is loose.
 func (r *reading) close() {
 	if len(r.loose) > 0 {
-		own(r.loose)
+		queue.Own(r.loose)
 		r.chunks, r.loose = append(r.chunks, r.loose), nil
 	}
 }
@@ -79,17 +79,19 @@ func (r *reading) end() queue.Chunks {
 }
 
 // takeRun takes what a reader may have of a block from seq on out of it, without a copy:
-// items that are ready, one after the other, and many of the block, since they hold the
-// bytes of all. It returns nil when these are too few.
+// items that are ready, one after the other, and much of the block, since they hold the
+// memory of all of it. It returns nil when these are too few.
 func (p *partition) takeRun(b *decodedBlock, seq uint64, r *reading) []queue.Item {
 	rest := b.items[seq-b.first:]
-	n, left := 0, r.bytes
+	n, size := 0, int64(0)
 	for ; n < min(len(rest), r.items) && p.state.IsReady(seq+uint64(n)); n++ {
-		if left -= rest[n].Size(); left < 0 && (r.some || n > 0) {
+		more := rest[n].Size()
+		if size+more > r.bytes && (r.some || n > 0) {
 			break
 		}
+		size += more
 	}
-	if n*runShare < b.count {
+	if n == 0 || (size+int64(n)*itemMemory)*runShare < b.whole {
 		return nil
 	}
 	if b.items, b.first = rest[n:], seq+uint64(n); len(b.items) == 0 {
@@ -98,8 +100,8 @@ func (p *partition) takeRun(b *decodedBlock, seq uint64, r *reading) []queue.Ite
 	return rest[:n:n]
 }
 
-// runShare is the part of a block that is handed over as it is, one in so many at
-// least. Of fewer items the bytes are copied.
+// runShare is the part of a block, one in so many by its memory, that is handed over as it
+// is. What is less is copied.
 const runShare = 4
 
 // pick takes the ready items of a block from seq on. It returns where to go on, and
@@ -217,7 +219,8 @@ func (p *partition) blockUpTo(seq uint64, keep *decodedBlock, most int64) (*deco
 	if isBeyond(err) {
 		return nil, err
 	}
-	b := decodedBlock{span: s.span, first: first, items: items, count: len(items)}
+	b := decodedBlock{span: s.span, first: first, items: items}
+	b.whole = b.memory()
 	if err == nil && (!found || !b.holds(seq)) {
 		err = corrupt(nil, "no block of %s holds the item %d", s.dir, seq)
 		first += uint64(len(items))

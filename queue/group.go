@@ -286,6 +286,15 @@ func (g *group) keepFresh() {
 		payload += len(it.Payload)
 		n++
 	}
+	if n > 1 && payload >= ownChunk {
+		items := make([]Item, n)
+		for j, i := range g.fresh[:n] {
+			items[j] = g.c.Items[i]
+		}
+		Own(items)
+		p.ahead.add(items)
+		return
+	}
 	buf := make([]byte, 0, payload)
 	for _, i := range g.fresh[:n] {
 		it := &g.c.Items[i]
@@ -295,6 +304,10 @@ func (g *group) keepFresh() {
 		p.ahead.push(it)
 	}
 }
+
+// ownChunk is from how many bytes of payloads on items that share a buffer are a chunk of
+// their own in the read-ahead, which tells by the chunk what they hold.
+const ownChunk = 4 << 10
 
 // abandon ends a group whose commit failed, and the partition with it.
 func (g *group) abandon(err error) {

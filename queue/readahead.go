@@ -34,17 +34,26 @@ func (b *budget) isOver() bool { return b.used.Load() > b.limit }
 // kept from the commit that added them. It belongs to the partition's loop.
 //
 // What was read together stays together: a store hands over a block as it is, and
-// nothing is copied to put it behind the others.
+// nothing is copied to put it behind the others. It counts in the budget as a whole
+// until it is gone, or few of its items are left: these are copied after all, since they
+// hold the memory of all.
 type readAhead struct {
-	chunks Chunks // ready, in order; of the first, those from head on. None is empty.
-	head   int
-	clean  int    // chunks[0][:clean] hold nothing any more
-	count  int    // of all of them
-	spare  []Item // room for the next ones that are pushed; empty, but not clean before tidy
-	bytes  int64
+	chunks []chunk // ready, in order. None is empty.
+	count  int     // of all of them
+	spare  []Item  // room for the next ones that are pushed; empty, but not clean before tidy
+	bytes  int64   // of the items
 	// next: every ready item below it is in chunks.
 	next   uint64
 	budget *budget
+}
+
+// chunk is items that share memory.
+type chunk struct {
+	items []Item // those from head on are there
+	head  int
+	clean int   // items[:clean] hold nothing any more
+	left  int64 // what those take that are there
+	whole int64 // what it counts for in the budget
 }
 
 func (a *readAhead) len() int { return a.count }
@@ -54,50 +63,55 @@ func (a *readAhead) first() *Item {
 	if a.count == 0 {
 		return nil
 	}
-	return &a.chunks[0][a.head]
+	c := &a.chunks[0]
+	return &c.items[c.head]
 }
 
 // each yields the items in order.
 func (a *readAhead) each(yield func(*Item) bool) {
-	skip := a.head
-	for it := range a.chunks.All() {
-		if skip--; skip < 0 && !yield(it) {
-			return
+	for i := range a.chunks {
+		c := &a.chunks[i]
+		for j := c.head; j < len(c.items); j++ {
+			if !yield(&c.items[j]) {
+				return
+			}
 		}
 	}
 }
 
 // take removes the first item. The pointer holds until the next push or tidy.
 func (a *readAhead) take() *Item {
-	it := &a.chunks[0][a.head]
-	a.head++
+	c := &a.chunks[0]
+	it := &c.items[c.head]
+	n := it.memory()
+	c.head++
+	c.left -= n
 	a.count--
-	a.account(-it.memory())
-	if a.head == len(a.chunks[0]) {
-		a.dropChunk()
+	a.bytes -= n
+	if c.head == len(c.items) {
+		a.budget.used.Add(-c.whole)
+		if cap(c.items) <= keptAhead {
+			a.spare = c.items[:0]
+		}
+		*c = chunk{}
+		a.chunks = a.chunks[1:]
 	}
 	return it
-}
-
-// dropChunk lets go of the first chunk. A small one is kept for its room.
-func (a *readAhead) dropChunk() {
-	if c := a.chunks[0]; cap(c) <= keptAhead {
-		a.spare = c[:0]
-	}
-	a.chunks[0] = nil
-	a.chunks, a.head, a.clean = a.chunks[1:], 0, 0
 }
 
 // push adds an item behind the others.
 func (a *readAhead) push(it *Item) {
 	last := len(a.chunks) - 1
-	if last < 0 || len(a.chunks[last]) == cap(a.chunks[last]) {
-		a.chunks = append(a.chunks, a.room(last))
+	if last < 0 || len(a.chunks[last].items) == cap(a.chunks[last].items) {
+		a.chunks = append(a.chunks, chunk{items: a.room(last)})
 		last++
 	}
-	a.chunks[last] = append(a.chunks[last], *it)
+	c, n := &a.chunks[last], it.memory()
+	c.items = append(c.items, *it)
+	c.left, c.whole = c.left+n, c.whole+n
 	a.count++
-	a.account(it.memory())
+	a.bytes += n
+	a.budget.used.Add(n)
 }
 
 // room returns room for items that are pushed behind the last chunk.
@@ -105,11 +119,12 @@ func (a *readAhead) room(last int) []Item {
 	if cap(a.spare) > 0 {
 		s := a.spare
 		a.spare = nil
+		clear(s[:cap(s)])
 		return s
 	}
 	n := 1
 	if last >= 0 {
-		n = min(2*cap(a.chunks[last]), keptAhead)
+		n = min(2*cap(a.chunks[last].items), keptAhead)
 	}
 	return make([]Item, 0, n)
 }
@@ -120,9 +135,10 @@ func (a *readAhead) add(items []Item) {
 	for i := range items {
 		n += items[i].memory()
 	}
-	a.account(n)
+	a.bytes += n
+	a.budget.used.Add(n)
 	a.count += len(items)
-	a.chunks = append(a.chunks, slices.Clip(items))
+	a.chunks = append(a.chunks, chunk{items: slices.Clip(items), left: n, whole: n})
 }
 
 // tidy lets go of the memory of what was taken.
@@ -131,56 +147,57 @@ func (a *readAhead) tidy() {
 	if a.count == 0 {
 		return
 	}
-	c := a.chunks[0]
-	if rest := c[a.head:]; cap(c) > wideChunk && len(rest) < cap(c)/4 {
-		a.chunks[0], a.head, a.clean = append(make([]Item, 0, len(rest)), rest...), 0, 0
+	c := &a.chunks[0]
+	if c.left < c.whole/fewLeft {
+		items := slices.Clone(c.items[c.head:])
+		Own(items)
+		a.budget.used.Add(c.left - c.whole)
+		*c = chunk{items: slices.Clip(items), left: c.left, whole: c.left}
 		return
 	}
-	clear(c[a.clean:a.head])
-	a.clean = a.head
+	clear(c.items[c.clean:c.head])
+	c.clean = c.head
 }
 
 const (
 	// keptAhead is for how many items the room is kept although there are few.
 	keptAhead = 16
-	// wideChunk is from how many items on the room of a chunk is not left to the few
-	// that are left of them.
-	wideChunk = 256
+	// fewLeft is the part of a chunk, one in so many by its memory, below which the items
+	// that are left are copied to memory of their own.
+	fewLeft = 4
 )
-
-func (a *readAhead) account(n int64) {
-	a.bytes += n
-	a.budget.used.Add(n)
-}
 
 // filter drops the items that keep says no to.
 func (a *readAhead) filter(keep func(seq uint64) bool) {
 	left := a.chunks[:0]
-	for i, c := range a.chunks {
-		kept := c[:0]
-		if i == 0 {
-			c = c[a.head:]
-		}
-		for j := range c {
-			if keep(c[j].Seq()) {
-				kept = append(kept, c[j])
+	for _, c := range a.chunks {
+		kept := c.items[:0]
+		for _, it := range c.items[c.head:] {
+			if keep(it.Seq()) {
+				kept = append(kept, it)
 				continue
 			}
+			n := it.memory()
+			c.left -= n
 			a.count--
-			a.account(-c[j].memory())
+			a.bytes -= n
 		}
 		clear(kept[len(kept):cap(kept)])
 		if len(kept) > 0 {
-			left = append(left, kept)
+			left = append(left, chunk{items: kept, left: c.left, whole: c.whole})
+		} else {
+			a.budget.used.Add(-c.whole)
 		}
 	}
 	clear(a.chunks[len(left):])
-	a.chunks, a.head, a.clean = left, 0, 0
+	a.chunks = left
 }
 
 // drop forgets all items; the next read begins at seq.
 func (a *readAhead) drop(seq uint64) {
-	a.account(-a.bytes)
+	for i := range a.chunks {
+		a.budget.used.Add(-a.chunks[i].whole)
+	}
 	*a = readAhead{next: seq, budget: a.budget}
 }
 
@@ -189,14 +206,17 @@ func (a *readAhead) drop(seq uint64) {
 func (a *readAhead) trim(most int64) {
 	for a.count > 1 && a.bytes > most {
 		last := len(a.chunks) - 1
-		c := a.chunks[last]
-		it := &c[len(c)-1]
+		c := &a.chunks[last]
+		it := &c.items[len(c.items)-1]
+		n := it.memory()
 		a.next = it.Seq()
-		a.account(-it.memory())
+		a.bytes -= n
 		a.count--
 		*it = Item{}
-		if a.chunks[last] = c[:len(c)-1]; len(c) == 1 {
-			a.chunks[last] = nil
+		c.left -= n
+		if c.items = c.items[:len(c.items)-1]; len(c.items) == c.head {
+			a.budget.used.Add(-c.whole)
+			*c = chunk{}
 			a.chunks = a.chunks[:last]
 		}
 	}

@@ -4,16 +4,21 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 // held returns for how many items there is room, and how many bytes of payloads are
 // held in it.
 func (a *readAhead) held() (room, payloads int) {
-	for _, c := range append([][]Item{a.spare}, a.chunks...) {
-		room += cap(c)
-		for _, it := range c[:cap(c)] {
+	count := func(items []Item) {
+		room += cap(items)
+		for _, it := range items[:cap(items)] {
 			payloads += len(it.Payload)
 		}
+	}
+	count(a.spare)
+	for _, c := range a.chunks {
+		count(c.items)
 	}
 	return room, payloads
 }
@@ -136,13 +141,13 @@ func TestReadAheadFilters(t *testing.T) {
 		for range 30 {
 			switch rng.IntN(4) {
 			case 0:
-				a.push(&Item{ID: NewID(next, Tag{})})
+				a.push(&Item{ID: NewID(next, Tag{}), Payload: []byte{1}})
 				want = append(want, next)
 				next++
 			case 1:
 				part := make([]Item, 1+rng.IntN(40))
 				for i := range part {
-					part[i].ID = NewID(next, Tag{})
+					part[i] = Item{ID: NewID(next, Tag{}), Payload: []byte{1}}
 					want = append(want, next)
 					next++
 				}
@@ -160,13 +165,93 @@ func TestReadAheadFilters(t *testing.T) {
 				want = slices.DeleteFunc(want, gone)
 			}
 			a.tidy()
+			if _, held := a.held(); held != a.len() {
+				t.Fatalf("seed %d: %d items are held, %d are there", seed, held, a.len())
+			}
+			whole := int64(0)
+			for _, c := range a.chunks {
+				whole += c.whole
+			}
+			if used := a.budget.used.Load(); used != whole || used < a.bytes {
+				t.Fatalf("seed %d: %d bytes are counted in the budget, of chunks with %d and items with %d", seed, used, whole, a.bytes)
+			}
 			got := []uint64{}
 			for it := range a.each {
 				got = append(got, it.Seq())
 			}
-			if !slices.Equal(got, want) && len(got)+len(want) > 0 || a.len() != len(want) || a.bytes != int64(len(want))*(&Item{}).memory() {
+			if !slices.Equal(got, want) && len(got)+len(want) > 0 || a.len() != len(want) || a.bytes != int64(len(want))*(&Item{Payload: []byte{1}}).memory() {
 				t.Fatalf("seed %d: the read-ahead holds %v with %d bytes, want %v", seed, got, a.bytes, want)
 			}
 		}
+	}
+}
+
+// Whatever is left of what shared a buffer, it does not hold more than it counts for, and
+// what was taken is not held by room that is used again.
+func TestReadAheadHoldsWhatItCounts(t *testing.T) {
+	shared := make([]byte, 256<<10)
+	part := func(n int) []Item {
+		list := make([]Item, n)
+		for i := range list {
+			list[i] = Item{ID: NewID(uint64(i), Tag{}), Payload: shared[i*1000 : (i+1)*1000 : (i+1)*1000]}
+		}
+		return list
+	}
+	isShared := func(it *Item) bool {
+		return len(it.Payload) > 0 && uintptr(unsafe.Pointer(&it.Payload[0]))-uintptr(unsafe.Pointer(&shared[0])) < uintptr(len(shared))
+	}
+	a := readAhead{budget: &budget{limit: 1 << 30}}
+	a.add(part(200))
+	one := (&part(1)[0]).memory()
+	for taken := 1; taken < 200; taken++ {
+		a.take()
+		a.tidy()
+		holds := 200 * one
+		if !isShared(a.first()) {
+			holds = int64(len(a.chunks[0].items)) * one
+		}
+		if used := a.budget.used.Load(); used < holds || used > fewLeft*a.bytes+one*fewLeft {
+			t.Fatalf("after %d items %d bytes are held, %d counted, for %d of items", taken, holds, used, a.bytes)
+		}
+	}
+	// The last of a small chunk is taken and another pushed in the same commit.
+	b := readAhead{budget: &budget{limit: 1 << 30}}
+	for i := range 31 {
+		b.push(&Item{ID: NewID(uint64(i), Tag{}), Payload: make([]byte, 60<<10)})
+	}
+	for range 31 {
+		b.take()
+	}
+	b.push(&Item{ID: NewID(31, Tag{}), Payload: make([]byte, 10)})
+	b.tidy()
+	if _, held := b.held(); held != 10 {
+		t.Errorf("%d bytes are held for an item of 10", held)
+	}
+}
+
+// The memory of a commit goes back without what was in it, and too much of it not at all.
+func TestSheetsLetGo(t *testing.T) {
+	for _, n := range []int{1, 100, keptSheet, 10 * keptSheet} {
+		var s sheets
+		g := &group{}
+		s.lend(g, n)
+		for range n {
+			g.c.Items = append(g.c.Items, Item{Payload: make([]byte, 10), SourceID: "id"})
+			g.c.Leases = append(g.c.Leases, Lease{})
+		}
+		items, sheet := g.c.Items, g.sheet
+		s.giveBack(g)
+		for i := range items {
+			if items[i].Payload != nil || items[i].SourceID != "" {
+				t.Fatalf("item %d of %d is held", i, n)
+			}
+		}
+		if g.c.Items != nil || g.c.Leases != nil || g.fresh != nil || g.sheet != nil {
+			t.Fatal("the group still has the memory")
+		}
+		if large := n > keptSheet; (cap(sheet.items) == 0) != large || cap(sheet.leases) > 2*keptSheet {
+			t.Errorf("of %d items and leases room for %d and %d is kept", n, cap(sheet.items), cap(sheet.leases))
+		}
+		s.giveBack(g) // One that has none.
 	}
 }

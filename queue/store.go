@@ -73,8 +73,8 @@ type PartitionStore interface {
 	// is any. next is where to go on; next at or beyond State.Next says that
 	// there are no more. They come in chunks, none of them empty, as they lie in the
 	// store. The chunks are the caller's, and so are the bytes of the items, which
-	// may lie in memory that those of a chunk share with each other, and with next to
-	// nothing else.
+	// may lie in memory that they share: those of a chunk take a quarter of what they
+	// hold at least.
 	Read(from uint64, maxItems int, maxBytes int64) (chunks Chunks, next uint64, err error)
 
 	// ReadySize returns about how many bytes the first ready item with a sequence

@@ -1,27 +1,16 @@
-package badgerstore
+package queue
 
-import (
-	"strings"
+import "strings"
 
-	"github.com/kapetan-io/querator-edge/queue"
-)
-
-// ownAbove is from how many bytes on items that were read together are left where
-// they are: a block has twice as much at most, and a larger item is alone in its own.
-const ownAbove = 128 << 10
-
-// own copies the bytes of items that were taken out of a block to memory of their
-// own, since few items would hold the whole block.
-func own(items []queue.Item) {
+// Own copies the bytes of items to memory of their own, one buffer for all payloads. It is
+// for items of which the bytes lie in the memory of many others, which they would hold.
+func Own(items []Item) {
 	n := 0
 	for i := range items {
 		n += len(items[i].Payload)
 	}
-	if n >= ownAbove {
-		return
-	}
 	buf := make([]byte, 0, n)
-	prev := &queue.Item{}
+	prev := &Item{}
 	for i := range items {
 		it := &items[i]
 		begin := len(buf)
