@@ -139,8 +139,7 @@ type produceCall struct {
 
 // decodeProduce parses the body of queue.produce, which has about so many items
 // (countItems), and keeps no more than most of them. Payloads may point into body,
-// which must not be changed afterwards. The items are in a slice of room, which may be
-// given back.
+// which must not be changed afterwards. The items are in memory that room lends.
 func decodeProduce(f format, body []byte, count, most int, room *slabs[queue.Item]) (*produceCall, error) {
 	if f == formatProtobuf {
 		return decodeProduceProtobuf(body, count, most, room)
@@ -149,13 +148,13 @@ func decodeProduce(f format, body []byte, count, most int, room *slabs[queue.Ite
 		return nil, badRequest("items is invalid; max_produce_batch_size is %d but received %d", most, count)
 	}
 	if len(body) > smallBody {
-		return decodeLargeProduce(body, longText)
+		return decodeLargeProduce(body, longText, room)
 	}
 	var m pb.QueueProduceRequest
 	if err := decode(f, body, &m); err != nil {
 		return nil, err
 	}
-	return produceCallOf(&m), nil
+	return produceCallOf(&m, room), nil
 }
 
 // manyBatches is how many times the greatest batch a body in JSON may have of items

@@ -27,7 +27,7 @@ type text struct {
 }
 
 // decodeLargeProduce is decodeProduce for a large body in JSON, which it changes.
-func decodeLargeProduce(body []byte, long int) (*produceCall, error) {
+func decodeLargeProduce(body []byte, long int, room *slabs[queue.Item]) (*produceCall, error) {
 	texts := payloadTexts(body, long)
 	rest := make([]byte, 0, restSize(body, texts))
 	begin := 0
@@ -40,7 +40,7 @@ func decodeLargeProduce(body []byte, long int) (*produceCall, error) {
 	if err := decode(formatJSON, rest, &m); err != nil {
 		return nil, err
 	}
-	p := produceCallOf(&m)
+	p := produceCallOf(&m, room)
 	for i := range texts {
 		t := &texts[i]
 		payload, err := t.decode(body[t.start:t.end])
@@ -59,8 +59,8 @@ func decodeLargeProduce(body []byte, long int) (*produceCall, error) {
 }
 
 // produceCallOf returns what a message asks for.
-func produceCallOf(m *pb.QueueProduceRequest) *produceCall {
-	p := &produceCall{queue: m.QueueName, timeout: m.RequestTimeout, items: make([]queue.Item, len(m.Items))}
+func produceCallOf(m *pb.QueueProduceRequest, room *slabs[queue.Item]) *produceCall {
+	p := &produceCall{queue: m.QueueName, timeout: m.RequestTimeout, items: room.take(len(m.Items))[:len(m.Items)]}
 	for i, it := range m.Items {
 		payload := it.Bytes
 		if len(payload) == 0 {

@@ -20,7 +20,7 @@ func compareJSON(t *testing.T, body []byte) {
 	t.Helper()
 	var m pb.QueueProduceRequest
 	wantErr := decode(formatJSON, body, &m)
-	got, err := decodeLargeProduce(bytes.Clone(body), 1)
+	got, err := decodeLargeProduce(bytes.Clone(body), 1, &slabs[queue.Item]{})
 	if (err == nil) != (wantErr == nil) {
 		t.Fatalf("decode %q: %v, the generated code: %v", body, err, wantErr)
 	}
@@ -30,7 +30,7 @@ func compareJSON(t *testing.T, body []byte) {
 		}
 		return
 	}
-	want := produceCallOf(&m)
+	want := produceCallOf(&m, &slabs[queue.Item]{})
 	for _, p := range []*produceCall{got, want} {
 		for i := range p.items {
 			if len(p.items[i].Payload) == 0 {
