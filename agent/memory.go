@@ -92,9 +92,9 @@ const (
 	// connMemory is what a connection takes with a request under way: a goroutine's
 	// stack, a buffer to read into, the head, and the least send buffer.
 	connMemory = 14 << 10
-	// mostFloor is what a heap with little alive may grow to whatever the limit: above it
-	// the collector takes next to nothing.
-	mostFloor = 32 << 20
+	// mostFloor is what a heap with little alive may grow to whatever the limit. A higher one
+	// takes a higher percentage, which counts for a moment, too, when much is alive (pace).
+	mostFloor = 16 << 20
 	// wideBuffer is the send buffer of a connection that is one of the first.
 	wideBuffer = 64 << 10
 )

@@ -17,11 +17,13 @@ const leastHeap = 4 << 20
 
 // pace lets the heap grow to the floor before garbage is collected, however little is
 // alive. Two MiB are alive in a busy agent with small items: collecting at three times
-// that took a fifth of its processor time. It looks again after each collection, so that
-// what is alive is never taken for less than it was a collection ago; the limit of the
-// heap holds meanwhile. It returns when ctx ends.
+// that took a fifth of its processor time. It looks again after each collection. When much
+// more is alive then than at the one before, the heap may have been allowed five times
+// of it for as long as it took to look (mostFloor), within its limit.
+//
+// It returns when ctx ends, with what apply has set in effect. What it sets is the
+// process's: of several agents in one, as in tests, each sets it for itself.
 func (m *memoryShares) pace(ctx context.Context) {
-	percent := usualPercent
 	collected := make(chan struct{}, 1)
 	for {
 		tellCollected(collected)
@@ -32,10 +34,9 @@ func (m *memoryShares) pace(ctx context.Context) {
 		case <-collected:
 		}
 		// Setting it stops the world for a moment, which a small change is not worth.
-		live, roots := lastCollection()
-		if want := percentFor(live, roots, m.floor); want < percent || want > percent+percent/8 {
-			percent = want
-			debug.SetGCPercent(percent)
+		c := lastCollection()
+		if want := percentFor(c.live, c.roots, m.floor); abs(want-c.percent) > c.percent/8 {
+			debug.SetGCPercent(want)
 		}
 	}
 }
@@ -61,10 +62,17 @@ func tellCollected(c chan struct{}) {
 	}, c)
 }
 
-// lastCollection returns how many bytes the last collection found alive, and how many it
-// looked through beside them.
-func lastCollection() (live, roots int64) {
-	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+// collection is what the collector says of its last run.
+type collection struct {
+	live, roots int64 // bytes that it found alive, and that it looked through beside them
+	percent     int   // what may be allocated until the next
+}
+
+func lastCollection() collection {
+	s := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+		{Name: "/gc/gogc:percent"},
+	}
 	metrics.Read(s)
 	value := func(i int) int64 {
 		if s[i].Value.Kind() != metrics.KindUint64 {
@@ -72,5 +80,7 @@ func lastCollection() (live, roots int64) {
 		}
 		return int64(s[i].Value.Uint64())
 	}
-	return value(0), value(1) + value(2)
+	return collection{live: value(0), roots: value(1) + value(2), percent: int(value(3))}
 }
+
+func abs(n int) int { return max(n, -n) }

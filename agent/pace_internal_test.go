@@ -38,8 +38,8 @@ func goal() int64 {
 	return int64(s[0].Value.Uint64())
 }
 
-// An agent's heap grows to the floor, no more, when little is alive; when it ends, the
-// program that runs it has its collector back.
+// An agent's heap grows to the floor, no more, when little is alive; when it ends, what was
+// set when it began is in effect.
 func TestPace(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(usualPercent))
 	ctx, stop := context.WithCancel(t.Context())

@@ -17,11 +17,15 @@ import (
 // CLOCK_BOOTTIME is as far ahead of that as it was; else it is asked again. It is safe for
 // use by any goroutine.
 type bootTime struct {
-	// quick returns the wall clock and the monotonic one, in nanoseconds.
-	quick func() (wall, mono int64)
+	// quick returns the wall clock and the monotonic one, in nanoseconds; false if they
+	// cannot be told apart.
+	quick func() (wall, mono int64, ok bool)
 	// exact returns CLOCK_BOOTTIME in nanoseconds; false if there is none.
 	exact func() (int64, bool)
-	last  atomic.Pointer[bootOffset]
+	// direct: exact takes no longer than quick, so that it is asked each time.
+	direct bool
+	last   atomic.Pointer[bootOffset]
+	told   atomic.Int64 // the greatest of what exact has told by itself
 }
 
 // bootOffset is how far the clocks were apart, in nanoseconds.
@@ -42,11 +46,29 @@ const (
 
 // now returns the time since the kernel started. It never goes back.
 func (b *bootTime) now() time.Duration {
-	wall, mono := b.quick()
-	if o := b.last.Load(); o != nil && o.close && abs(wall-mono-o.skew) <= sameSkew {
-		return time.Duration(mono + o.ahead)
+	if b.direct {
+		return b.ask()
+	}
+	wall, mono, ok := b.quick()
+	if o := b.last.Load(); ok && o != nil && o.close && abs(wall-mono-o.skew) <= sameSkew {
+		return time.Duration(max(mono+o.ahead, b.told.Load()))
 	}
 	return b.measure()
+}
+
+// ask returns what CLOCK_BOOTTIME is.
+func (b *bootTime) ask() time.Duration {
+	boot, ok := b.exact()
+	if !ok {
+		_, mono, _ := b.quick()
+		return time.Duration(mono)
+	}
+	for {
+		told := b.told.Load()
+		if boot <= told || b.told.CompareAndSwap(told, boot) {
+			return time.Duration(max(boot, told))
+		}
+	}
 }
 
 // measure asks for the time and remembers how far the clocks are apart.
@@ -55,18 +77,18 @@ func (b *bootTime) measure() time.Duration {
 		old := b.last.Load()
 		// The skew is that of before. A suspend that comes before the end of this shows
 		// in the next reading.
-		wall, before := b.quick()
+		wall, before, first := b.quick()
 		boot, ok := b.exact()
-		_, mono := b.quick()
-		if !ok {
-			return time.Duration(mono)
+		_, mono, then := b.quick()
+		if !ok || !first || !then {
+			return b.ask()
 		}
 		o := &bootOffset{ahead: boot - mono, skew: wall - before, close: mono-before <= closeReading}
 		if old != nil {
 			o.ahead = max(o.ahead, old.ahead) // It cannot get less; it was read in more time.
 		}
 		if b.last.CompareAndSwap(old, o) {
-			return time.Duration(mono + o.ahead)
+			return time.Duration(max(mono+o.ahead, b.told.Load()))
 		}
 	}
 }
@@ -77,17 +99,45 @@ func abs(n int64) int64 { return max(n, -n) }
 const clockBoottime = 7
 
 func newBootTime() *bootTime {
-	start := time.Now()
-	return &bootTime{
-		quick: func() (wall, mono int64) {
-			t := time.Now()
-			return t.UnixNano(), int64(t.Sub(start))
-		},
-		exact: func() (int64, bool) {
-			var ts syscall.Timespec
-			// The call does not block, so that the scheduler need not know of it.
-			_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockBoottime, uintptr(unsafe.Pointer(&ts)), 0)
-			return ts.Nano(), errno == 0
-		},
+	b := &bootTime{quick: quickClocks(time.Now), exact: systemBootTime}
+	b.direct = !b.isQuicker()
+	return b
+}
+
+// quickClocks returns a function that reads the two clocks by one that reads Go's.
+func quickClocks(now func() time.Time) func() (wall, mono int64, ok bool) {
+	start := now()
+	hasMono := func(t time.Time) bool { return t != t.Round(0) }
+	// Beyond the year 2157 Go's times have no monotonic clock in them (package time), and
+	// what is between two is by the wall clock.
+	began := hasMono(start)
+	return func() (wall, mono int64, ok bool) {
+		t := now()
+		return t.UnixNano(), int64(t.Sub(start)), began && hasMono(t)
 	}
+}
+
+func systemBootTime() (int64, bool) {
+	var ts syscall.Timespec
+	// The call does not block, so that the scheduler need not know of it.
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockBoottime, uintptr(unsafe.Pointer(&ts)), 0)
+	return ts.Nano(), errno == 0
+}
+
+// isQuicker reports whether quick is quicker than exact. It is not where the kernel lends
+// no clock to programs, as on the first Raspberry Pi and the Zero: there each of the two
+// clocks takes a system call.
+func (b *bootTime) isQuicker() bool {
+	best := func(read func()) time.Duration {
+		least := time.Hour
+		for range 5 {
+			begin := time.Now()
+			for range 10 {
+				read()
+			}
+			least = min(least, time.Since(begin))
+		}
+		return least
+	}
+	return best(func() { b.quick() }) < best(func() { b.exact() })
 }

@@ -14,6 +14,8 @@ type kernel struct {
 	// between, if set, is called before CLOCK_BOOTTIME is read and after.
 	between func()
 	asked   atomic.Int64 // how often CLOCK_BOOTTIME was read
+	beyond  atomic.Bool  // the wall clock is beyond what Go has a monotonic clock for
+	slow    func() int64 // if set, how long reading CLOCK_BOOTTIME takes
 }
 
 func newKernel() *kernel {
@@ -39,10 +41,10 @@ func (k *kernel) step(d time.Duration) { k.wall.Add(int64(d)) }
 
 func (k *kernel) clock() *bootTime {
 	return &bootTime{
-		quick: func() (int64, int64) {
+		quick: func() (int64, int64, bool) {
 			wall := k.wall.Load()
 			k.pass(50)
-			return wall, k.mono.Load()
+			return wall, k.mono.Load(), !k.beyond.Load()
 		},
 		exact: func() (int64, bool) {
 			k.asked.Add(1)
@@ -50,6 +52,9 @@ func (k *kernel) clock() *bootTime {
 				k.between()
 			}
 			boot := k.boot.Load()
+			if k.slow != nil {
+				k.pass(time.Duration(k.slow()))
+			}
 			k.pass(300)
 			if k.between != nil {
 				k.between()
@@ -67,8 +72,10 @@ func TestBootTime(t *testing.T) {
 		k := newKernel()
 		b := k.clock()
 		events, last := int64(1), time.Duration(0)
+		far := int64(0) // so often it may have been asked since there was no other clock
+		k.slow = func() int64 { return rng.Int64N(45_000) }
 		event := func() {
-			switch rng.IntN(4) {
+			switch rng.IntN(5) {
 			case 0:
 				k.suspend(time.Duration(rng.Int64N(int64(100 * time.Hour))))
 			case 1:
@@ -77,6 +84,9 @@ func TestBootTime(t *testing.T) {
 				d := time.Duration(rng.Int64N(int64(time.Hour)))
 				k.suspend(d)
 				k.step(time.Millisecond - d) // It was set right, nearly.
+			case 3:
+				k.step(time.Millisecond)
+				k.beyond.Store(!k.beyond.Load())
 			default:
 				k.pass(time.Duration(rng.Int64N(int64(time.Second)))) // Somebody else has the processor.
 			}
@@ -91,7 +101,10 @@ func TestBootTime(t *testing.T) {
 			if rng.IntN(20) == 0 {
 				event()
 			}
-			k.pass(time.Duration(rng.Int64N(int64(time.Second))))
+			if rng.IntN(2) == 0 {
+				k.pass(time.Duration(rng.Int64N(int64(time.Second))))
+			}
+			beyond := k.beyond.Load()
 			known := b.last.Load()
 			before := k.boot.Load()
 			got := b.now()
@@ -99,12 +112,15 @@ func TestBootTime(t *testing.T) {
 				t.Fatalf("seed %d: the time goes back from %s to %s", seed, last, got)
 			}
 			last = got
+			if beyond || k.beyond.Load() {
+				far += 2
+			}
 			// What happens while it is asked may show only the next time.
 			if b.last.Load() == known && (int64(got) < before-closeReading || int64(got) > k.boot.Load()) {
 				t.Fatalf("seed %d: it is %s, and %s is told", seed, time.Duration(before), got)
 			}
 		}
-		if asked := k.asked.Load(); asked > 3*events {
+		if asked := k.asked.Load() - far; asked > 3*events {
 			t.Errorf("seed %d: asked %d times for %d events", seed, asked, events)
 		}
 	}
@@ -114,6 +130,8 @@ func TestBootTime(t *testing.T) {
 func TestBootTimeInOrder(t *testing.T) {
 	k := newKernel()
 	b := k.clock()
+	var took atomic.Int64
+	k.slow = func() int64 { return took.Add(17_011) % 45_000 }
 	var last atomic.Int64
 	var all sync.WaitGroup
 	for range 4 {
@@ -133,9 +151,37 @@ func TestBootTimeInOrder(t *testing.T) {
 	for range 200 {
 		k.suspend(time.Second)
 		k.step(-time.Minute)
-		k.pass(time.Millisecond)
+		k.pass(time.Microsecond)
+		k.beyond.Store(!k.beyond.Load())
 	}
 	all.Wait()
+}
+
+// A wall clock that is far in the future, for which Go has no monotonic clock, changes
+// nothing, whether it is so from the beginning or for a while.
+func TestBootTimeInTheFarFuture(t *testing.T) {
+	far := 140 * 365 * 24 * time.Hour
+	for _, begins := range []bool{false, true} {
+		shown := time.Duration(0)
+		if begins {
+			shown = far
+		}
+		b := &bootTime{exact: systemBootTime, quick: quickClocks(func() time.Time {
+			if shown == 0 {
+				return time.Now()
+			}
+			return time.Now().Round(0).Add(shown)
+		})}
+		for _, shown = range []time.Duration{shown, 0, far, far + time.Hour, far - time.Hour, 0, time.Hour, 0} {
+			for range 3 {
+				least, _ := b.exact()
+				got := int64(b.now())
+				if most, _ := b.exact(); got < least-int64(time.Millisecond) || got > most {
+					t.Fatalf("with a wall clock %s ahead it is %d to %d, and %d is told", shown, least, most, got)
+				}
+			}
+		}
+	}
 }
 
 // The machine's own clock is CLOCK_BOOTTIME within a millisecond, and can do without.
@@ -151,8 +197,7 @@ func TestSystemBootTime(t *testing.T) {
 			t.Fatalf("it is %d to %d, and %d is told", least, most, got)
 		}
 	}
-	b.exact = func() (int64, bool) { return 0, false }
-	b.last.Store(nil)
+	b = &bootTime{quick: b.quick, exact: func() (int64, bool) { return 0, false }}
 	if first, then := b.now(), b.now(); first < 0 || then < first {
 		t.Errorf("without CLOCK_BOOTTIME %s and then %s is told", first, then)
 	}

@@ -98,11 +98,10 @@ func (p *process) begin() error {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(p.slack), 0, 0, 0); err != nil {
-		return fmt.Errorf("setting its timer slack: %w", err)
-	}
-	err := p.cmd.Start()
-	return errors.Join(err, unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)) // 0 is the thread's default.
+	// Where the kernel does not let us it has its own, and is a bit slower.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(p.slack), 0, 0, 0)
+	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) }() // The default of the thread again.
+	return p.cmd.Start()
 }
 
 func (p *process) pid() int {
