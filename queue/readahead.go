@@ -54,6 +54,7 @@ type chunk struct {
 	clean int   // items[:clean] hold nothing any more
 	left  int64 // what those take that are there
 	whole int64 // what it counts for in the budget
+	ours  bool  // the room was made here, and nothing else is in it
 }
 
 func (a *readAhead) len() int { return a.count }
@@ -90,7 +91,7 @@ func (a *readAhead) take() *Item {
 	a.bytes -= n
 	if c.head == len(c.items) {
 		a.budget.used.Add(-c.whole)
-		if cap(c.items) <= keptAhead {
+		if c.ours && cap(c.items) <= keptAhead {
 			a.spare = c.items[:0]
 		}
 		*c = chunk{}
@@ -103,7 +104,7 @@ func (a *readAhead) take() *Item {
 func (a *readAhead) push(it *Item) {
 	last := len(a.chunks) - 1
 	if last < 0 || len(a.chunks[last].items) == cap(a.chunks[last].items) {
-		a.chunks = append(a.chunks, chunk{items: a.room(last)})
+		a.chunks = append(a.chunks, chunk{items: a.room(last), ours: true})
 		last++
 	}
 	c, n := &a.chunks[last], it.memory()
@@ -184,7 +185,7 @@ func (a *readAhead) filter(keep func(seq uint64) bool) {
 		}
 		clear(kept[len(kept):cap(kept)])
 		if len(kept) > 0 {
-			left = append(left, chunk{items: kept, left: c.left, whole: c.whole})
+			left = append(left, chunk{items: kept, left: c.left, whole: c.whole, ours: c.ours})
 		} else {
 			a.budget.used.Add(-c.whole)
 		}

@@ -214,6 +214,20 @@ func TestReadAheadHoldsWhatItCounts(t *testing.T) {
 			t.Fatalf("after %d items %d bytes are held, %d counted, for %d of items", taken, holds, used, a.bytes)
 		}
 	}
+	// What is left of a block that was handed over in part is no room for others: they
+	// would hold what else is in it.
+	block := part(40)
+	c := readAhead{budget: &budget{limit: 1 << 30}}
+	c.add(block[20:30:30])
+	for range 10 {
+		c.take()
+	}
+	c.push(&Item{ID: NewID(40, Tag{})})
+	c.tidy()
+	begin := uintptr(unsafe.Pointer(&block[0]))
+	if at := uintptr(unsafe.Pointer(c.first())); at-begin < uintptr(len(block))*unsafe.Sizeof(Item{}) {
+		t.Error("an item that was pushed lies in a block, and holds it")
+	}
 	// The last of a small chunk is taken and another pushed in the same commit.
 	b := readAhead{budget: &budget{limit: 1 << 30}}
 	for i := range 31 {
