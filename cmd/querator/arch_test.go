@@ -168,49 +168,84 @@ func TestFilesAreShort(t *testing.T) {
 
 // TestNoTestSleeps checks that tests wait for events. Inside testing/synctest a sleep takes no time and hopes
 // for nothing; a test counts as inside where it stands in the arguments of synctest.Test or of a function of a file that
-// uses synctest, and a function that is no test when its file uses synctest.
+// uses synctest. A function that is no test may sleep when its file uses synctest, and call what does in any file, if
+// no test calls it, or one that calls it, outside.
 func TestNoTestSleeps(t *testing.T) {
 	all := sources(t)
-	bubbles := make(map[string]bool) // dir.function
+	bubbles := make(map[string]bool) // package.function
 	for _, s := range all {
 		for _, decl := range s.ast.Decls {
 			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && usesSynctest(s) {
-				bubbles[s.dir+"."+f.Name.Name] = true
+				bubbles[s.unit()+"."+f.Name.Name] = true
+			}
+		}
+	}
+	sleepers := make(map[string]bool) // package.function, package..method
+	outside := func(s *source, decl ast.Node) []*ast.CallExpr {
+		return sleepsOutside(decl, func(fun ast.Expr) bool {
+			f, ok := fun.(*ast.Ident)
+			return isSelector(fun, "synctest", "Test") || ok && bubbles[s.unit()+"."+f.Name]
+		}, func(fun ast.Expr) bool {
+			switch f := fun.(type) {
+			case *ast.Ident:
+				return sleepers[s.unit()+"."+f.Name]
+			case *ast.SelectorExpr:
+				return isSelector(fun, "time", "Sleep") || sleepers[s.unit()+".."+f.Sel.Name]
+			}
+			return false
+		})
+	}
+	for known := -1; known < len(sleepers); {
+		known = len(sleepers)
+		for _, s := range all {
+			for _, decl := range s.ast.Decls {
+				f, ok := decl.(*ast.FuncDecl)
+				if !ok || !s.test || isTest(f) || len(outside(s, f)) == 0 {
+					continue
+				}
+				if f.Recv != nil {
+					sleepers[s.unit()+".."+f.Name.Name] = true
+				} else {
+					sleepers[s.unit()+"."+f.Name.Name] = true
+				}
 			}
 		}
 	}
 	for _, s := range all {
-		if !s.test {
-			continue
-		}
 		for _, decl := range s.ast.Decls {
 			f, ok := decl.(*ast.FuncDecl)
-			if ok && usesSynctest(s) && !strings.HasPrefix(f.Name.Name, "Test") {
+			isHelper := ok && !isTest(f)
+			if !s.test || isHelper && usesSynctest(s) {
 				continue
 			}
-			for _, n := range sleepsOutside(decl, func(fun ast.Expr) bool {
-				f, ok := fun.(*ast.Ident)
-				return isSelector(fun, "synctest", "Test") || ok && bubbles[s.dir+"."+f.Name]
-			}) {
-				t.Errorf("%s sleeps; wait for what is to happen, or use testing/synctest", s.at(n))
+			for _, n := range outside(s, decl) {
+				if isHelper && !isSelector(n.Fun, "time", "Sleep") {
+					continue
+				}
+				t.Errorf("%s sleeps, or calls what does; wait for what is to happen, or use testing/synctest", s.at(n))
 			}
 		}
 	}
 }
 
-// sleepsOutside returns the calls of time.Sleep that do not stand in the arguments of a bubble.
-func sleepsOutside(n ast.Node, isBubble func(fun ast.Expr) bool) (sleeps []ast.Node) {
+// unit names the package of a file: beside each there may be another for tests.
+func (s *source) unit() string { return s.dir + " " + s.ast.Name.Name }
+
+func isTest(f *ast.FuncDecl) bool { return f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") }
+
+// sleepsOutside returns the calls that sleep and do not stand in the arguments of a bubble.
+func sleepsOutside(n ast.Node, isBubble, sleeps func(fun ast.Expr) bool) (found []*ast.CallExpr) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
 			return true
 		}
-		if isSelector(call.Fun, "time", "Sleep") {
-			sleeps = append(sleeps, call)
+		if sleeps(call.Fun) {
+			found = append(found, call)
 		}
 		return !isBubble(call.Fun)
 	})
-	return sleeps
+	return found
 }
 
 func usesSynctest(s *source) bool { return slices.Contains(s.imports(), "testing/synctest") }
