@@ -131,8 +131,8 @@ func TestNewerStore(t *testing.T) {
 	dir := t.TempDir()
 	copyDir(t, goldenDir, dir)
 	for _, d := range []string{dir, filepath.Join(dir, "~queue-storage-partition")} {
-		// CRC-32C of "8".
-		if err := os.WriteFile(filepath.Join(d, "FORMAT"), []byte("8 e847422f\n"), 0o600); err != nil {
+		// CRC-32C of "9".
+		if err := os.WriteFile(filepath.Join(d, "FORMAT"), []byte("9 1a2cc12c\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestNewerStore(t *testing.T) {
 	}
 	// A damaged one says nothing.
 	for _, d := range []string{dir, filepath.Join(dir, "~queue-storage-partition")} {
-		if err := os.WriteFile(filepath.Join(d, "FORMAT"), []byte("9 00000000\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(d, "FORMAT"), []byte("10 00000000\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,9 +36,9 @@ const (
 	eventFormat   = 2
 	feedFormat    = 3
 	zstdFormat    = 5 // of a store only
-	journalFormat = 6 // of a store only
 	spentFormat   = 7 // of a store only
-	newestFormat  = spentFormat
+	journalFormat = 8 // of a store only; 4 and 6 before
+	newestFormat  = journalFormat
 )
 
 // maxSpan is the greatest span that sequence numbers reach.

@@ -38,7 +38,9 @@ import (
 //	         bytes    value, with its own version and checksum, or the pointer
 //
 // In version 1 there are no pointers, and it is the length of the key that stands
-// there. What a pointer points to is on flash before the record is.
+// there. What a pointer of a record in the ring points to is on flash before the record
+// is. Of commits with values in the value log the record stands there instead, with a
+// number like any other (carried.go).
 //
 // So a record says which bytes belong where in the memtable's log (redo.go writes
 // them there), and holds all that was written to that log since what the record
@@ -193,19 +195,30 @@ func (j *journal) hasRoom() bool { return j.at+int64(j.size()) <= journalBytes }
 // write writes the record, which is on flash on return, and begins the next one.
 // It returns how many bytes it has written. There is room for it.
 func (j *journal) write() (int64, error) {
-	n, size := len(j.record), j.size()
+	n, size := len(j.seal()), j.size()
 	b := j.record[:size]
 	clear(b[n:])
-	copy(b, journalMagic)
-	binary.LittleEndian.PutUint32(b[8:], uint32(n-journalHead))
-	binary.LittleEndian.PutUint32(b[4:], checksum(b[8:n]))
 	if _, err := j.f.WriteAt(b, j.at); err != nil {
 		return 0, err
 	}
 	j.at += int64(size)
+	j.next()
+	return int64(size), nil
+}
+
+// seal completes the record and returns it.
+func (j *journal) seal() []byte {
+	b := j.record
+	copy(b, journalMagic)
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-journalHead))
+	binary.LittleEndian.PutUint32(b[4:], checksum(b[8:]))
+	return b
+}
+
+// next begins the next record: the one of before is on flash, or going to be.
+func (j *journal) next() {
 	j.number++
 	j.record = j.record[:0]
-	return int64(size), nil
 }
 
 // reset begins at the beginning of the ring again: everything is on flash

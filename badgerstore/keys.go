@@ -14,7 +14,7 @@ const (
 	letterHeader     = 'h'
 	letterCheckpoint = 'k'
 	letterBlock      = 'b'
-	letterRecord     = 'c'
+	letterRecord     = 'c' // letterCarried stands in value logs only
 
 	numberedKeySize = 9 // a letter and eight bytes, big endian
 )

@@ -17,10 +17,10 @@ type journalRecord struct {
 	txns    [][]entry
 }
 
-// redo writes what the journal in dir holds to the memtable's log that it belongs
-// to, where the tail would have written it in the end, and removes it. It does
-// nothing without a journal, and may be interrupted and called again. Nobody else
-// uses the directory.
+// redo writes what the journal in dir holds, and what its value log carries, to the
+// memtable's log that it belongs to, where the tail would have written it in the end, and
+// removes the journal. It does nothing without one, and may be interrupted and called
+// again. Nobody else uses the directory.
 func redo(dir string) error {
 	path := filepath.Join(dir, journalName)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
@@ -41,7 +41,7 @@ func redo(dir string) error {
 	if mem == "" && len(records) > 0 {
 		return nil // The log was taken away. The journal stays beside what there is.
 	}
-	if len(records) > 0 {
+	if mem != "" {
 		if err := redoLog(mem, records); err != nil {
 			return unavailable(err, "cannot write %s again", mem)
 		}
@@ -71,8 +71,9 @@ func newestLog(dir string) (string, error) {
 	return filepath.Join(dir, newest), nil
 }
 
-// redoLog writes the transactions of the records to their places in a log, and
-// syncs it.
+// redoLog writes the transactions of the records, and of those that are carried, to
+// their places in the log at path, and syncs it. No place is that of two records, so that
+// it does not matter which is written first.
 func redoLog(path string, records []journalRecord) error {
 	// What the device has is what counts beside the journal, see refresh.
 	if err := refreshFile(path); err != nil {
@@ -83,16 +84,23 @@ func redoLog(path string, records []journalRecord) error {
 		return err
 	}
 	var buf []byte
-	for _, rec := range records {
+	write := func(rec journalRecord) error {
 		buf = buf[:0]
 		for i, entries := range rec.txns {
 			buf = appendRawTxn(buf, rec.version+uint64(i), entries)
 		}
-		if _, err := f.WriteAt(buf, rec.place); err != nil {
-			return errors.Join(err, f.Close())
-		}
+		_, err := f.WriteAt(buf, rec.place)
+		return err
 	}
-	return errors.Join(fdatasync(f), f.Close())
+	// First those that are carried: where they are depends on what the log has.
+	err = eachCarried(path, write)
+	for i := 0; i < len(records) && err == nil; i++ {
+		err = write(records[i])
+	}
+	if err == nil {
+		err = fdatasync(f)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // scanJournal returns the records of a ring, in order. One that does not verify is

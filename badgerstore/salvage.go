@@ -111,7 +111,7 @@ func (h *holding) fault(path, reason string) {
 // add takes note of an entry. One that only points to its value is found again
 // in the value log.
 func (h *holding) add(path string, e *rawEntry, check valueCheck, seen map[string]bool) {
-	if e.meta&metaEndTxn != 0 {
+	if e.meta&metaEndTxn != 0 || isCarried(e.key) {
 		return
 	}
 	key := string(e.key)

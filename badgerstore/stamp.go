@@ -102,24 +102,31 @@ func (w *window) nextStamped(off int64, stamp uint64) int64 {
 		most    = 2 + 3*binary.MaxVarintLen32 + mostKey
 	)
 	pattern := binary.BigEndian.AppendUint64(nil, ^(stamp << stampShift))[:8-stampShift/8]
-	for at := w.nextData(off); at < w.size; {
-		// The whole of it, which may lie across the end of what was read.
-		if w.at(at, min(int64(len(pattern)), w.size-at)) == nil {
-			break
-		}
-		b := w.held(at)
-		i := bytes.Index(b, pattern)
-		if i < 0 {
-			at = w.nextData(at + int64(max(1, len(b)-len(pattern)+1)))
-			continue
-		}
-		version := at + int64(i)
+	for version := w.index(off, pattern); version >= 0; version = w.index(version+1, pattern) {
 		for start := max(off, version-most); start <= version-least; start++ {
 			if e, n := w.entry(start); n > 0 && stampOf(e.version) == stamp {
 				return start
 			}
 		}
-		at = version + 1
+	}
+	return -1
+}
+
+// index returns where the pattern stands next, at at or behind it; -1 if it does not.
+func (w *window) index(at int64, pattern []byte) int64 {
+	if !w.holds(at) {
+		at = w.nextData(at)
+	}
+	for at < w.size {
+		// The whole of it, which may lie across the end of what was read.
+		if w.at(at, min(int64(len(pattern)), w.size-at)) == nil {
+			break
+		}
+		b := w.held(at)
+		if i := bytes.Index(b, pattern); i >= 0 {
+			return at + int64(i)
+		}
+		at = w.nextData(at + int64(max(1, len(b)-len(pattern)+1)))
 	}
 	return -1
 }

@@ -24,6 +24,7 @@ type tail struct {
 	index              index
 	readBuf            []byte   // of the last read; at most mappedValue
 	version            uint64   // of the last transaction, as Badger counts
+	number             uint64   // of the memtable's log, see carried.go
 	used               *os.File // see usedName; nil before it is there, and for definitions
 	usedMap            []byte   // it, mapped; nil if it is not
 
@@ -38,6 +39,7 @@ type tail struct {
 
 	memSynced, valueSynced int64 // both files are on flash up to here
 	flashed                int64 // the memtable's log is, by itself or by the journal
+	logged                 int64 // valueEnd when it was synced by itself
 
 	journal *journal     // nil while there is none
 	making  *madeJournal // the one that is being made; nil if none is

@@ -66,9 +66,9 @@ func (t *tail) makeLogs(spent *spentLog) error {
 	}
 	t.index, t.pending = index{}, nil
 	t.memEnd, t.memWritten, t.valueEnd, t.reserved = logHeader, logHeader, logHeader, 0
-	t.valueNumber = uint32(valueNumber)
+	t.valueNumber, t.number = uint32(valueNumber), newLogNumber()
 	// Both are twice as long as they will ever be, as Badger would have it.
-	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem, make([]byte, logHeader)); err == nil {
+	if t.memFile, err = makeLog(filepath.Join(t.dir, fmt.Sprintf("%05d.mem", memNumber)), 2*t.mem, appendStamp(nil, t.number)); err == nil {
 		err = t.makeValueLog(spent)
 	}
 	if err != nil {
@@ -83,7 +83,7 @@ func (t *tail) makeLogs(spent *spentLog) error {
 	if err := errors.Join(t.memFile.Sync(), t.valueFile.Sync(), syncDir(t.dir)); err != nil {
 		return unavailable(err, "cannot sync the segment %s", t.dir)
 	}
-	t.memSynced, t.valueSynced, t.flashed = t.memEnd, t.valueEnd, t.memEnd
+	t.memSynced, t.valueSynced, t.flashed, t.logged = t.memEnd, t.valueEnd, t.memEnd, t.valueEnd
 	t.small, t.unnoted = 0, false
 	t.written += 6 * pageSize
 	t.syncs += 5

@@ -1,7 +1,8 @@
 package badgerstore
 
 // sync puts everything that was written on flash: the values first, so that no pointer
-// is there without its value; the rest in the journal, or else in the memtable's log.
+// is there without its value, unless the journal's record goes with them; the rest in the
+// journal, or else in the memtable's log.
 func (t *tail) sync() error {
 	if err := t.syncAll(); err != nil {
 		t.failed = true
@@ -17,20 +18,44 @@ func (t *tail) sync() error {
 // syncAll asks the device only for what has changed.
 func (t *tail) syncAll() error {
 	if t.valueEnd > t.valueSynced {
-		if err := fdatasync(t.valueFile); err != nil {
-			return unavailable(err, "cannot sync %s", t.dir)
+		if err := t.syncValues(); err != nil {
+			return err
 		}
-		t.written += pages(t.valueSynced, t.valueEnd)
-		t.syncs++
-		t.valueSynced = t.valueEnd
 	}
 	switch {
 	case t.memEnd == t.flashed:
 		return nil
-	case t.journal != nil && !t.unnoted && t.journal.hasRoom():
+	case t.isNoted() && t.journal.hasRoom():
 		return t.syncJournal()
 	}
 	return t.syncLog()
+}
+
+// isNoted reports whether all that is not on flash is in the journal's record, and it is
+// not time for the log.
+func (t *tail) isNoted() bool {
+	return t.journal != nil && !t.unnoted && len(t.pending) <= journalBytes && t.valueEnd-t.logged <= maxCarried
+}
+
+// syncValues puts the values on flash, and with them the journal's record, if that is
+// possible.
+func (t *tail) syncValues() (err error) {
+	carried := false
+	if t.memEnd != t.flashed && t.isNoted() {
+		if carried, err = t.carry(); err != nil {
+			return err
+		}
+	}
+	if err := fdatasync(t.valueFile); err != nil {
+		return unavailable(err, "cannot sync %s", t.dir)
+	}
+	t.written += pages(t.valueSynced, t.valueEnd)
+	t.syncs++
+	t.valueSynced = t.valueEnd
+	if carried {
+		t.flashed = t.memEnd
+	}
+	return nil
 }
 
 // syncJournal writes the journal's record. Where the file system writes everything
@@ -50,7 +75,8 @@ func (t *tail) syncJournal() error {
 	return nil
 }
 
-// syncLog puts the memtable's log on flash, and begins the ring anew.
+// syncLog puts the memtable's log on flash, and begins the ring anew. The values are
+// there.
 func (t *tail) syncLog() error {
 	if err := t.flush(); err != nil {
 		return err
@@ -63,7 +89,7 @@ func (t *tail) syncLog() error {
 		t.syncs++
 		t.memSynced = t.memEnd
 	}
-	t.flashed, t.unnoted = t.memEnd, false
+	t.flashed, t.unnoted, t.logged = t.memEnd, false, t.valueEnd
 	if t.journal != nil {
 		t.journal.reset()
 	}

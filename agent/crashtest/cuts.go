@@ -28,8 +28,9 @@ type PowerCuts struct {
 	// Lost and Kept sum up what was not synced at the cuts.
 	Lost, Kept flashfs.Outcome
 	// Journals counts the journals with commits in them that the cuts have left, and
-	// UsedAgain the value logs in use that had been those of earlier segments.
-	Journals, UsedAgain int
+	// UsedAgain the value logs in use that had been those of earlier segments. Carried
+	// counts the value logs that have records of a journal behind their values.
+	Journals, UsedAgain, Carried int
 	// Beside runs beside the load, until its context ends; nil is nothing.
 	Beside func(ctx context.Context, p *Process)
 	// Failures: calls of the device fail at random moments, too. Failed counts the
@@ -278,8 +279,9 @@ func (c *PowerCuts) loseAs(pages, names flashfs.Keep) error {
 	return c.reboot()
 }
 
-// count adds up what recovery will have to go by: journals that are not empty, and value
-// logs that hold more than their segments, whose headers name a stamp.
+// count adds up what recovery will have to go by: journals that are not empty, value
+// logs that hold more than their segments, whose headers name a stamp, and those with
+// records of the journal beside them, which begin with its magic.
 func (c *PowerCuts) count() error {
 	journals, err := c.countFiles("journal", func(f *os.File) (bool, error) {
 		ring, err := io.ReadAll(f)
@@ -298,6 +300,17 @@ func (c *PowerCuts) count() error {
 	})
 	c.Journals += journals
 	c.UsedAgain += again
+	if err != nil {
+		return err
+	}
+	carried, err := c.countFiles("*.vlog", func(f *os.File) (bool, error) {
+		if _, err := os.Lstat(filepath.Join(filepath.Dir(f.Name()), "journal")); err != nil {
+			return false, nil // It has been written to the log.
+		}
+		log, err := io.ReadAll(f)
+		return bytes.Contains(log, []byte("qej\x02")), err
+	})
+	c.Carried += carried
 	return err
 }
 

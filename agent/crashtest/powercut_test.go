@@ -78,6 +78,9 @@ func TestPowerCut(t *testing.T) {
 	if s.totals.Cuts >= 2*seriesCuts && s.journals == 0 {
 		t.Error("no cut was made while a journal was in use, so that its part is not tested")
 	}
+	if s.totals.Cuts >= 2*seriesCuts && s.carried == 0 {
+		t.Error("no cut has left a value log with records of a journal, so that its part is not tested")
+	}
 	if s.totals.Cuts >= 4*seriesCuts && s.usedAgain == 0 {
 		t.Error("no cut has left a value log that was used again, so that its part is not tested")
 	}
@@ -153,8 +156,9 @@ type sums struct {
 	starts []time.Duration
 	lost   flashfs.Outcome
 	kept   flashfs.Outcome
-	// journals that recovery had to go by, and value logs with a past
-	journals, usedAgain int
+	// journals that recovery had to go by, value logs with a past, and those that carry
+	// records
+	journals, usedAgain, carried int
 }
 
 func (s *sums) goesOn() bool {
@@ -190,6 +194,7 @@ func (s *sums) add(c *crashtest.PowerCuts) {
 	s.starts = append(s.starts, c.Starts...)
 	s.journals += c.Journals
 	s.usedAgain += c.UsedAgain
+	s.carried += c.Carried
 	s.lost.Pages += c.Lost.Pages
 	s.lost.Names += c.Lost.Names
 	s.kept.Pages += c.Kept.Pages
@@ -204,7 +209,7 @@ func (s *sums) String() string {
 	slices.Sort(s.starts)
 	text := fmt.Sprintf("%v; of what was not synced, %d pages lost and %d kept (%d torn), %d changes of directories lost and %d kept",
 		s.totals, s.lost.Pages, s.kept.Pages, s.kept.TornPages, s.lost.Names, s.kept.Names)
-	text += fmt.Sprintf("; %d journals in use, %d value logs with a past", s.journals, s.usedAgain)
+	text += fmt.Sprintf("; %d journals in use, %d value logs with a past, %d with records of a journal", s.journals, s.usedAgain, s.carried)
 	if n := len(s.starts); n > 0 {
 		text += fmt.Sprintf("; %d starts, median %s, slowest %s", n,
 			s.starts[n/2].Round(time.Millisecond), s.starts[n-1].Round(time.Millisecond))
