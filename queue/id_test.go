@@ -96,3 +96,18 @@ func FuzzParseID(f *testing.F) {
 		}
 	})
 }
+
+// Every byte but the 62 digits is refused, wherever it stands.
+func TestParseIDDigits(t *testing.T) {
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	for b := range 256 {
+		for at := 1; at < queue.IDLength; at++ { // With any first digit but 1 the bound may be what refuses it.
+			text := bytes.Repeat([]byte{'1'}, queue.IDLength)
+			text[at] = byte(b)
+			_, err := queue.ParseID(string(text))
+			if isDigit := bytes.IndexByte([]byte(digits), byte(b)) >= 0; (err == nil) != isDigit {
+				t.Fatalf("byte %d at %d: %v", b, at, err)
+			}
+		}
+	}
+}

@@ -22,6 +22,7 @@ var errWireFormat = errors.New("proto: cannot parse invalid wire-format data")
 // fields walks over the fields of one message within a body.
 type fields struct {
 	body []byte
+	text string // the body as text, for many strings to share; empty: each is a copy
 	pos  int
 	end  int
 	fail error
@@ -87,6 +88,9 @@ func (s *fields) string() string {
 	if !utf8.Valid(s.body[s.start:s.fin]) {
 		s.fail = errors.New("string field contains invalid UTF-8")
 		return ""
+	}
+	if s.text != "" {
+		return s.text[s.start:s.fin]
 	}
 	return string(s.body[s.start:s.fin])
 }
@@ -188,9 +192,15 @@ func decodeProduceItem(s fields, it, prev *queue.Item) error {
 	return nil
 }
 
+// mostShared is up to how long a body is kept for the ids in it, which it mostly is.
+const mostShared = 64 << 10
+
 func decodeCompleteProtobuf(body []byte) (*completeCall, error) {
 	p := &completeCall{}
 	s := fields{body: body, end: len(body)}
+	if len(body) <= mostShared {
+		s.text, p.ids = string(body), make([]string, 0, len(body)/(queue.IDLength+2))
+	}
 	for s.next() {
 		switch {
 		case s.is(1, protowire.BytesType):

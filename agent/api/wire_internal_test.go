@@ -401,6 +401,23 @@ func BenchmarkDecodeProduce(b *testing.B) {
 	}
 }
 
+func BenchmarkDecodeComplete(b *testing.B) {
+	req := &pb.QueueCompleteRequest{QueueName: "readings", RequestTimeout: "1m"}
+	for i := range 100 {
+		req.Ids = append(req.Ids, queue.NewID(uint64(i), queue.Tag{}).String())
+	}
+	body, err := proto.Marshal(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if p, err := decodeCompleteProtobuf(body); err != nil || len(p.ids) != len(req.Ids) {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkEncodeLease(b *testing.B) {
 	res := &queue.LeaseResult{Items: benchItems()}
 	for _, f := range []format{formatJSON, formatProtobuf} {
