@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,10 +20,6 @@ import (
 //	version  of the last transaction in the record
 //	value    the record, as it would stand in the ring (journal.go)
 //
-// The number is random and stands in the header of the memtable's log, where value logs
-// have their stamp, in the same form (stamp.go). Nobody outside the store learns it: an
-// item that looks like a carried record is none. Logs of before have no number there.
-//
 // The device may have the record and not the values when the power goes during the sync.
 // So redo gives the log a commit then of which values are missing: nothing was
 // acknowledged, since no later record says so, and recovery drops it, as it drops one
@@ -38,8 +35,8 @@ import (
 //	00 00 11 14 00                 an entry, key of 17 bytes, value of 20
 //	6a 00 00 00 00 00 00 00 03     'j', number 3
 //	ff ff ff ff ff ff ff f8        version 7
-//	71 65 6a 02 d5 b2 79 07 …      the record
-//	36 3e 1d 3b                    CRC-32C
+//	71 65 6a 03 19 19 aa c1 …      the record
+//	79 b5 0b 41                    CRC-32C
 const letterCarried = 'j'
 
 const (
@@ -50,8 +47,8 @@ const (
 	mostCarried = rawFrame + numberedKeySize + maxJournaled
 )
 
-// newLogNumber returns a number that no log has, and that tells that there is one.
-func newLogNumber() uint64 { return 1 + rand.Uint64N(1<<64-1) }
+// newLogNumber returns a number for a memtable's log; it is not 0.
+func newLogNumber() uint64 { return 1 + rand.Uint64N(math.MaxUint64) }
 
 // carriedKey returns the key of the records carried for a log.
 func carriedKey(number uint64) []byte { return numberedKey(letterCarried, number) }
@@ -85,13 +82,9 @@ func (t *tail) carry() (bool, error) {
 	return true, nil
 }
 
-// eachCarried hands the records to fn that are carried for the memtable's log at mem, in
-// order. Their memory is valid during the call.
-func eachCarried(mem string, fn func(rec journalRecord) error) error {
-	number, err := logNumber(mem)
-	if err != nil || number == 0 {
-		return err
-	}
+// eachCarried hands the records to fn that are carried for the memtable's log at mem, which
+// has that number, in order. Their memory is valid during the call.
+func eachCarried(mem string, log uint64, fn func(rec journalRecord) error) error {
 	dir := filepath.Dir(mem)
 	names, err := listDir(dir)
 	if err != nil {
@@ -119,22 +112,7 @@ func eachCarried(mem string, fn func(rec journalRecord) error) error {
 		return err
 	}
 	w := &window{f: &card{f: f}, size: end}
-	return errors.Join(w.carried(from, carriedKey(number), fn), w.err)
-}
-
-// logNumber returns the number of a memtable's log, 0 if it has none.
-func logNumber(mem string) (uint64, error) {
-	f, err := os.Open(mem)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	w := &window{f: &card{f: f}, size: logHeader}
-	number, ok := parseStamp(w.at(0, logHeader))
-	if !ok {
-		return 0, nil
-	}
-	return number, nil
+	return errors.Join(w.carried(from, log, fn), w.err)
 }
 
 // carriedRange returns from where to where in a value log records can be that the
@@ -159,7 +137,7 @@ func carriedRange(mem, name string, size int64) (from, end int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if len(l.gaps) > 0 || from > size {
+	if len(l.gaps) > 0 || l.lost > 0 || from > size {
 		return logHeader, size, nil
 	}
 	// Behind the last value a record may follow that was carried before the sync.
@@ -171,8 +149,9 @@ func parsePointer(b []byte) (file, length, at uint32) {
 	return binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[8:])
 }
 
-// carried hands the records with that key to fn, from from on.
-func (w *window) carried(from int64, key []byte, fn func(rec journalRecord) error) error {
+// carried hands the records for a log to fn, from from on.
+func (w *window) carried(from int64, log uint64, fn func(rec journalRecord) error) error {
+	key := carriedKey(log)
 	for at := w.index(from, key); at >= 0; at = w.index(at+1, key) {
 		// Before the key are two bytes and the three lengths, of which that of the value
 		// takes one byte or two.
@@ -181,7 +160,7 @@ func (w *window) carried(from int64, key []byte, fn func(rec journalRecord) erro
 			if n == 0 || string(e.key) != string(key) {
 				continue
 			}
-			if rec, _, ok := decodeJournalRecord(e.value); ok {
+			if rec, _, ok := decodeJournalRecord(e.value, log); ok {
 				if err := fn(rec); err != nil {
 					return err
 				}

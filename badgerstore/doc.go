@@ -130,8 +130,8 @@
 //
 // What the journal says of a commit with large values does not go to the ring, but behind
 // the values in the value log (carried.go). So any commit that a journal can take is one
-// write and one flush of the device, where values before cost a second one, and a client
-// that produces items of 16 KiB, one at a time, gets 1.4 times as many of them.
+// sync, where values before cost a second one: a client that produces items of 16 KiB, one
+// at a time, got 1.4 times as many of them done.
 //
 // Blocks that are reserved count as unwritten, and to note which are written by now
 // costs the file system more than the value itself. So a partition keeps the value log
@@ -214,7 +214,7 @@
 //	5  blocks compressed with zstd
 //	6  journals that hold pointers to large values
 //	7  value logs that are used again
-//	8  records of a journal in the value log
+//	8  journals that belong to a numbered log, and records of them in the value log
 //
 // The header of a segment and the file FORMAT name the version that what they
 // stand for asks for: a store that never had an event is of format 1 and can be

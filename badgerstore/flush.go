@@ -117,29 +117,12 @@ func (n *tableFile) adopt(path string) error {
 // it open.
 func removeLog(path string) error { return errors.Join(os.Truncate(path, 0), os.Remove(path)) }
 
-// valueEnd is where a value log ends.
-type valueEnd struct {
-	file uint32 // its number; 0 stands for no end
-	at   int64
-}
-
-// isBehind reports whether an entry of a memtable's log points to a value that is
-// not there.
-func (v valueEnd) isBehind(e *rawEntry) bool {
-	if e.meta&metaPointer == 0 || len(e.value) != pointerSize {
-		return false
-	}
-	// Badger's pointers lie there as in memory: file, length, offset.
-	file, size, at := binary.NativeEndian.Uint32(e.value), binary.NativeEndian.Uint32(e.value[4:]), binary.NativeEndian.Uint32(e.value[8:])
-	return v.file != 0 && file == v.file && int64(at)+int64(size) > v.at
-}
-
 // tableOf returns the table of what Badger would keep of a memtable's log, nil if
 // that is nothing, and where that ends in the log: at the latest with the first
-// transaction of which a value is not there, since that and those behind it were
-// never acknowledged. The error Is queue.ErrCorrupt when the device has lost a part
-// of the log.
-func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
+// transaction of which a value is not in values, since that and those behind it were
+// never acknowledged. Nil has all values. The error Is queue.ErrCorrupt when the device
+// has lost a part of the log.
+func tableOf(path string, values *valueLog) (data []byte, end int64, err error) {
 	type keyValue struct {
 		key   []byte // with the version
 		value y.ValueStruct
@@ -147,7 +130,7 @@ func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
 	var kept, open []keyValue
 	torn := false
 	l, err := scanLog(path, func(e *rawEntry) error {
-		torn = torn || values.isBehind(e)
+		torn = torn || values.lacks(e.meta, e.value)
 		if e.meta&metaEndTxn == 0 {
 			open = append(open, keyValue{
 				key: y.KeyWithTs(e.key, e.version), value: y.ValueStruct{Meta: e.meta, Value: bytes.Clone(e.value)},
@@ -155,6 +138,9 @@ func tableOf(path string, values valueEnd) (data []byte, end int64, err error) {
 		}
 		return nil
 	}, func() {
+		for i := 0; i < len(open) && !torn; i++ {
+			values.use(open[i].value.Meta, open[i].value.Value)
+		}
 		if !torn {
 			kept = append(kept, open...)
 		}
@@ -316,7 +302,7 @@ func (t *tail) table(n *tableFile) ([]byte, error) {
 		n.building <- struct{}{}
 		defer func() { <-n.building }()
 	}
-	data, end, err := tableOf(t.memFile.Name(), valueEnd{})
+	data, end, err := tableOf(t.memFile.Name(), nil)
 	if err == nil && end != t.memEnd {
 		err = unavailable(nil, "the log of %s can be read up to %d, not up to %d", t.dir, end, t.memEnd)
 	}

@@ -194,7 +194,7 @@ func TestTableInterrupted(t *testing.T) {
 	}
 	fill := func(t *testing.T, dir string) *tableFile {
 		n := begin(t, dir)
-		data, _, err := tableOf(log(dir), valueEnd{})
+		data, _, err := tableOf(log(dir), nil)
 		if err == nil {
 			err = n.fill(data)
 		}
@@ -381,7 +381,7 @@ func TestCloseWithJournal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.journal, err = makeJournal(dir); err != nil {
+		if w.journal, err = makeJournal(dir, w.number); err != nil {
 			t.Fatal(err)
 		}
 		values := make(map[string][]byte)

@@ -23,8 +23,9 @@ import (
 // everything in it is in the log and on flash, and the next record is written
 // at the beginning.
 //
-//	4 bytes  "qej" and 2, the version
-//	4 bytes  CRC-32C of all that follows, little endian
+//	4 bytes  "qej" and 3, the version
+//	4 bytes  CRC-32C of the number of the memtable's log, 8 bytes big endian, and of
+//	         all that follows here, little endian
 //	4 bytes  how many bytes follow, little endian
 //	uvarint  number of the record, from 1 on, one more than that of the one before
 //	uvarint  place: where the first transaction stands in the memtable's log
@@ -37,10 +38,16 @@ import (
 //	         uvarint  length of the value
 //	         bytes    value, with its own version and checksum, or the pointer
 //
-// In version 1 there are no pointers, and it is the length of the key that stands
-// there. What a pointer of a record in the ring points to is on flash before the record
-// is. Of commits with values in the value log the record stands there instead, with a
-// number like any other (carried.go).
+// The number of the log is random and stands in its header, where value logs have their
+// stamp, in the same form (stamp.go), and once more behind the ring. Nobody outside the
+// store learns it: what the payload of an item holds, which in an old record may begin
+// where a record can, is none. Logs of before have no number; their journals are of
+// version 2, or of version 1, where there are no pointers and the length of the key
+// stands there as it is. The CRC is of the rest alone then.
+//
+// What a pointer of a record in the ring points to is on flash before the record is. Of
+// commits with values in the value log the record stands there instead, with a number
+// like any other (carried.go).
 //
 // So a record says which bytes belong where in the memtable's log (redo.go writes
 // them there), and holds all that was written to that log since what the record
@@ -49,16 +56,17 @@ import (
 // So one that is there belongs to the log that is there.
 //
 // For example, the first record, of one transaction of version 7 at place 300,
-// with the key "k" and an empty value:
+// with the key "k" and an empty value, for the log with the number 3:
 //
-//	71 65 6a 02   "qej", version 2
-//	d5 b2 79 07   CRC-32C
+//	71 65 6a 03   "qej", version 3
+//	19 19 aa c1   CRC-32C
 //	08 00 00 00   8 bytes
 //	01 ac 02 07   number 1, place 300, version 7
 //	01 02 6b 00   one entry: "k", nothing
 type journal struct {
 	f      *os.File
 	at     int64  // where the next record goes
+	log    uint64 // number of the memtable's log
 	number uint64 // of the last record
 	block  int    // records are written in multiples of it
 	flags  int    // what the file is opened with
@@ -66,10 +74,11 @@ type journal struct {
 }
 
 const (
-	journalName  = "journal"
-	journalMagic = "qej\x02"
-	journalFirst = "qej\x01" // version 1
-	journalHead  = 12
+	journalName   = "journal"
+	journalMagic  = "qej\x03"
+	journalSecond = "qej\x02" // version 2
+	journalFirst  = "qej\x01" // version 1
+	journalHead   = 12
 
 	// journalBytes is the size of the ring: so much of small commits is written
 	// before the log is synced once for all of them.
@@ -85,11 +94,11 @@ const (
 	journalMemory = journalBytes + 4*maxJournaled
 )
 
-// makeJournal makes a journal in dir; it is on flash, and empty, on return. The
-// error Is queue.ErrFull when there is no room for it.
-func makeJournal(dir string) (*journal, error) {
+// makeJournal makes a journal in dir, for the memtable's log with that number; it is on
+// flash, and empty, on return. The error Is queue.ErrFull when there is no room for it.
+func makeJournal(dir string, log uint64) (*journal, error) {
 	path := filepath.Join(dir, journalName)
-	err := writeSynced(path, make([]byte, journalBytes))
+	err := writeSynced(path, appendStamp(make([]byte, journalBytes), log))
 	if err == nil {
 		err = syncDir(dir)
 	}
@@ -101,6 +110,7 @@ func makeJournal(dir string) (*journal, error) {
 		_ = os.Remove(path) // An empty one does no harm.
 		return nil, unavailable(err, "cannot make %s", path)
 	}
+	j.log = log
 	return j, nil
 }
 
@@ -211,8 +221,16 @@ func (j *journal) seal() []byte {
 	b := j.record
 	copy(b, journalMagic)
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-journalHead))
-	binary.LittleEndian.PutUint32(b[4:], checksum(b[8:]))
+	binary.LittleEndian.PutUint32(b[4:], recordSum(j.log, b[8:]))
 	return b
+}
+
+// recordSum returns the checksum of a record for a log, 0 for one without a number.
+func recordSum(log uint64, b []byte) uint32 {
+	if log == 0 {
+		return checksum(b)
+	}
+	return moreChecksum(checksum(binary.BigEndian.AppendUint64(nil, log)), b)
 }
 
 // next begins the next record: the one of before is on flash, or going to be.

@@ -20,7 +20,7 @@ func exampleEntries() []entry {
 // A journal is written as its comment says, and read as it was written.
 func TestJournalRecords(t *testing.T) {
 	dir := t.TempDir()
-	j, err := makeJournal(dir)
+	j, err := makeJournal(dir, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +38,10 @@ func TestJournalRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(ring) != journalBytes {
-		t.Fatalf("the ring has %d bytes", len(ring))
+	if len(ring) != journalBytes+logHeader || !bytes.Equal(ring[journalBytes:], appendStamp(nil, 3)) {
+		t.Fatalf("the journal has %d bytes, and behind the ring %x", len(ring), ring[min(journalBytes, len(ring)):])
 	}
-	if got, want := hex.EncodeToString(ring[:21]), "71656a02"+"d5b27907"+"08000000"+"01ac0207"+"01026b00"+"00"; got != want {
+	if got, want := hex.EncodeToString(ring[:21]), "71656a03"+"1919aac1"+"08000000"+"01ac0207"+"01026b00"+"00"; got != want {
 		t.Errorf("the example is\n%s, the comment says\n%s", got, want)
 	}
 	places := []int64{300}
@@ -63,7 +63,7 @@ func TestJournalRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []int64
-		for _, rec := range scanJournal(ring) {
+		for _, rec := range scanJournal(ring, 3) {
 			got = append(got, rec.place)
 			if rec.place >= 1000 && rec.place < 2000 && (len(rec.txns) != 2 || fmt.Sprint(rec.txns[0], rec.txns[1]) != fmt.Sprint(exampleEntries(), exampleEntries()[:1])) {
 				t.Errorf("the record for %d holds %v", rec.place, rec.txns)
@@ -84,7 +84,7 @@ func TestJournalRecords(t *testing.T) {
 	check([]int64{5000, 6000})
 	// A record that is damaged takes no other with it.
 	ring[20] ^= 1
-	if got := scanJournal(ring); len(got) == 0 || got[len(got)-1].place != 6000 {
+	if got := scanJournal(ring, 3); len(got) == 0 || got[len(got)-1].place != 6000 {
 		t.Errorf("behind a damaged record there are %v", got)
 	}
 	if err := j.remove(); err != nil {
@@ -94,7 +94,7 @@ func TestJournalRecords(t *testing.T) {
 
 // Large records are refused, and fit up to the bound.
 func TestJournalBounds(t *testing.T) {
-	j, err := makeJournal(t.TempDir())
+	j, err := makeJournal(t.TempDir(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,16 +114,21 @@ func TestJournalBounds(t *testing.T) {
 	}
 }
 
-// A journal of version 1, as older programs have left it, is read.
-func TestJournalOfVersion1(t *testing.T) {
-	ring, err := hex.DecodeString("71656a01" + "a67257ed" + "08000000" + "01ac0207" + "01016b00" + strings.Repeat("00", 1000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := scanJournal(ring)
+// A journal of version 1 or 2, as older programs have left it, is read, but for a log that
+// has a number, which these have not known.
+func TestJournalOfOlderVersions(t *testing.T) {
 	want := []journalRecord{{number: 1, place: 300, version: 7, txns: [][]entry{{{key: []byte("k"), value: []byte{}}}}}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("read was %+v, want %+v", got, want)
+	for _, record := range []string{"71656a01" + "a67257ed" + "08000000" + "01ac0207" + "01016b00", "71656a02" + "d5b27907" + "08000000" + "01ac0207" + "01026b00"} {
+		ring, err := hex.DecodeString(record + strings.Repeat("00", 1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := scanJournal(ring, 0); !reflect.DeepEqual(got, want) {
+			t.Errorf("read of %s was %+v, want %+v", record[:8], got, want)
+		}
+		if got := scanJournal(ring, 3); len(got) > 0 {
+			t.Errorf("of %s, for a log with a number, was read %+v", record[:8], got)
+		}
 	}
 }
 
@@ -136,7 +141,7 @@ func FuzzDecodeJournal(f *testing.F) {
 		b = append(b, body...)
 		leHead(b, len(body))
 		ring := append(b, make([]byte, 600)...)
-		for _, rec := range scanJournal(ring) {
+		for _, rec := range scanJournal(ring, 3) {
 			if rec.place < logHeader || rec.place > maxLogPlace {
 				t.Fatalf("a record is for %d", rec.place)
 			}
@@ -162,6 +167,6 @@ func FuzzDecodeJournal(f *testing.F) {
 
 func leHead(b []byte, n int) {
 	b[8], b[9], b[10], b[11] = byte(n), byte(n>>8), byte(n>>16), byte(n>>24)
-	sum := checksum(b[8:])
+	sum := recordSum(3, b[8:])
 	b[4], b[5], b[6], b[7] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
 }

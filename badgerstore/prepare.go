@@ -191,7 +191,7 @@ func (p *partition) prepareNext() {
 		}
 		if n.err == nil && journal {
 			// It will want one, too.
-			n.tail.making = newJournal(n.dir)
+			n.tail.making = newJournal(n.dir, n.tail.number)
 		}
 	})
 }
@@ -251,6 +251,7 @@ func (p *partition) startJournal() error {
 	}
 	m := &madeJournal{ready: make(chan struct{})}
 	t.making = m
-	p.background.Go(func() { m.make(t.dir) })
+	dir, log := t.dir, t.number
+	p.background.Go(func() { m.make(dir, log) })
 	return nil
 }

@@ -59,6 +59,7 @@ type rawLog struct {
 	// end is where Badger stops: at the first entry that does not verify, or the
 	// beginning of a transaction that has no end.
 	end  int64
+	last int64 // where the last entry that verifies ends
 	gaps []gap
 	lost int64 // bytes that the device did not give, which look like zeros
 }
@@ -84,7 +85,7 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 	if err != nil {
 		return l, unavailable(err, "cannot look at %s", path)
 	}
-	l.size, l.end = info.Size(), logHeader
+	l.size, l.end, l.last = info.Size(), logHeader, logHeader
 	c := &card{f: f}
 	defer func() { l.lost = c.lost }()
 	w := &window{f: c, size: l.size}
@@ -122,6 +123,7 @@ func scanLog(path string, visit func(e *rawEntry) error, kept func()) (l rawLog,
 			return l, err
 		}
 		off += n
+		l.last = off
 		open = e.meta&metaTxn != 0 || open && e.meta&metaEndTxn == 0
 		if sound && !open {
 			l.end = off

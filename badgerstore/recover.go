@@ -166,7 +166,7 @@ func (p *partition) begin(s *segment) (*queue.State, error) {
 		if !used && len(h.numbers(letterRecord))+len(h.numbers(letterBlock)) == 0 {
 			return nil, errUnborn
 		}
-		s.torn = h.torn
+		s.torn = h.torn || h.unfound > 0
 	}
 	d, err := p.acquire(s)
 	if err != nil {

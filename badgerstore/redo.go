@@ -37,12 +37,22 @@ func redo(dir string) error {
 	if err != nil {
 		return unavailable(err, "cannot read %s", path)
 	}
-	records := scanJournal(data)
+	log, err := logNumber(mem, data)
+	if err != nil {
+		return unavailable(err, "cannot read %s", mem)
+	}
+	if log == 0 && len(data) > journalBytes {
+		// What is in it cannot be told from what an item may hold. It is set aside.
+		return corrupt(nil, "neither the log nor the journal of %s says which number the log has", dir)
+	}
+	records := scanJournal(data, log)
 	if mem == "" && len(records) > 0 {
 		return nil // The log was taken away. The journal stays beside what there is.
 	}
 	if mem != "" {
-		if err := redoLog(mem, records); err != nil {
+		if err := redoLog(mem, log, records); isCorrupt(err) {
+			return err // The directory is set aside with its journal.
+		} else if err != nil {
 			return unavailable(err, "cannot write %s again", mem)
 		}
 	}
@@ -50,6 +60,27 @@ func redo(dir string) error {
 		return unavailable(err, "cannot remove %s", path)
 	}
 	return nil
+}
+
+// logNumber returns the number of the memtable's log at mem, which its header or its
+// journal has; 0 if it has none. Without a log the journal tells.
+func logNumber(mem string, journal []byte) (uint64, error) {
+	if mem != "" {
+		f, err := os.Open(mem)
+		if err != nil {
+			return 0, err
+		}
+		w := &window{f: &card{f: f}, size: logHeader}
+		number, ok := parseStamp(w.at(0, logHeader))
+		if err := errors.Join(w.err, f.Close()); err != nil || ok {
+			return number, err
+		}
+	}
+	number, ok := parseStamp(journal[min(len(journal), journalBytes):])
+	if !ok {
+		return 0, nil
+	}
+	return number, nil
 }
 
 // newestLog returns the path of the memtable's log with the greatest number, empty
@@ -73,8 +104,9 @@ func newestLog(dir string) (string, error) {
 
 // redoLog writes the transactions of the records, and of those that are carried, to
 // their places in the log at path, and syncs it. No place is that of two records, so that
-// it does not matter which is written first.
-func redoLog(path string, records []journalRecord) error {
+// it does not matter which is written first. The error Is queue.ErrCorrupt when one could
+// not be written because of a part of the log that the device has lost; all others are.
+func redoLog(path string, log uint64, records []journalRecord) error {
 	// What the device has is what counts beside the journal, see refresh.
 	if err := refreshFile(path); err != nil {
 		return err
@@ -84,34 +116,45 @@ func redoLog(path string, records []journalRecord) error {
 		return err
 	}
 	var buf []byte
+	lost := false
 	write := func(rec journalRecord) error {
 		buf = buf[:0]
 		for i, entries := range rec.txns {
 			buf = appendRawTxn(buf, rec.version+uint64(i), entries)
 		}
 		_, err := f.WriteAt(buf, rec.place)
+		if isInputError(err) {
+			// The kernel cannot read the page around it. The rest goes on.
+			lost, err = true, nil
+		}
 		return err
 	}
 	// First those that are carried: where they are depends on what the log has.
-	err = eachCarried(path, write)
+	if log != 0 {
+		err = eachCarried(path, log, write)
+	}
 	for i := 0; i < len(records) && err == nil; i++ {
 		err = write(records[i])
 	}
 	if err == nil {
 		err = fdatasync(f)
 	}
-	return errors.Join(err, f.Close())
+	err = errors.Join(err, f.Close())
+	if err == nil && lost {
+		return corrupt(nil, "the device has lost a part of %s", path)
+	}
+	return err
 }
 
-// scanJournal returns the records of a ring, in order. One that does not verify is
+// scanJournal returns the records of a ring for a log, in order. One that does not verify is
 // left out: the last one may be torn, which was not acknowledged then, and what was
 // lost of others shows in the log. Behind the newest come older ones, which are in
 // the log.
-func scanJournal(ring []byte) []journalRecord {
+func scanJournal(ring []byte, log uint64) []journalRecord {
 	var records []journalRecord
 	last := uint64(0)
 	for off := 0; off+journalHead <= len(ring); {
-		rec, size, ok := decodeJournalRecord(ring[off:])
+		rec, size, ok := decodeJournalRecord(ring[off:], log)
 		if !ok || rec.number <= last {
 			off += journalBlock
 			continue
@@ -122,14 +165,20 @@ func scanJournal(ring []byte) []journalRecord {
 	return records
 }
 
-// decodeJournalRecord reads the record that b begins with, and returns its size.
-// The entries share the memory of b.
-func decodeJournalRecord(b []byte) (rec journalRecord, size int, ok bool) {
+// decodeJournalRecord reads the record that b begins with, one for a log with that number
+// or without any, and returns its size. The entries share the memory of b.
+func decodeJournalRecord(b []byte, log uint64) (rec journalRecord, size int, ok bool) {
 	if len(b) < journalHead {
 		return rec, 0, false
 	}
-	first := string(b[:len(journalFirst)]) == journalFirst
-	if !first && string(b[:len(journalMagic)]) != journalMagic {
+	first := false
+	switch string(b[:len(journalMagic)]) {
+	case journalMagic:
+		ok = log != 0
+	case journalFirst, journalSecond:
+		first, ok = b[len(journalMagic)-1] == 1, log == 0
+	}
+	if !ok {
 		return rec, 0, false
 	}
 	n := binary.LittleEndian.Uint32(b[8:])
@@ -137,7 +186,7 @@ func decodeJournalRecord(b []byte) (rec journalRecord, size int, ok bool) {
 		return rec, 0, false
 	}
 	size = journalHead + int(n)
-	if checksum(b[8:size]) != leUint32(b[4:]) {
+	if recordSum(log, b[8:size]) != leUint32(b[4:]) {
 		return rec, 0, false
 	}
 	r := &reader{b: b[journalHead:size]}

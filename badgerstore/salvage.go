@@ -62,7 +62,6 @@ func collect(dir string, check valueCheck) (*holding, error) {
 		return nil, unavailable(err, "cannot read the directory %s", dir)
 	}
 	slices.Sort(names)
-	last := lastValueLog(names)
 	inline := make(map[string]bool) // keys of which Badger finds the value or the pointer
 	logged := make(map[string]bool) // keys of which Badger finds the value in a value log
 	tables := false
@@ -78,7 +77,7 @@ func collect(dir string, check valueCheck) (*holding, error) {
 		case ".mem":
 			err = h.addLog(path, check, inline, true)
 		case ".vlog":
-			err = h.addLog(path, check, logged, name == last)
+			err = h.addLog(path, check, logged, false)
 		}
 		if err != nil {
 			return nil, err

@@ -82,7 +82,7 @@ func (w *tableWriter) add(key []byte, v *y.ValueStruct) {
 	w.data = binary.AppendUvarint(w.data, v.ExpiresAt)
 	w.data = append(w.data, v.Value...)
 	if v.Meta&metaPointer != 0 && len(v.Value) == pointerSize {
-		w.pointed += binary.NativeEndian.Uint32(v.Value[4:]) // As in valueEnd.isBehind.
+		w.pointed += binary.NativeEndian.Uint32(v.Value[4:]) // See appendPointer.
 	}
 }
 

@@ -28,15 +28,15 @@ type madeJournal struct {
 }
 
 // make makes it.
-func (m *madeJournal) make(dir string) {
+func (m *madeJournal) make(dir string, log uint64) {
 	defer close(m.ready)
-	m.journal, m.err = makeJournal(dir)
+	m.journal, m.err = makeJournal(dir, log)
 }
 
 // newJournal makes a journal at once.
-func newJournal(dir string) *madeJournal {
+func newJournal(dir string, log uint64) *madeJournal {
 	m := &madeJournal{ready: make(chan struct{})}
-	m.make(dir)
+	m.make(dir, log)
 	return m
 }
 

@@ -177,7 +177,11 @@ func (v *verifier) partition(s *Storage, dir string) error {
 
 // segment verifies the segment at at.Path.
 func (v *verifier) segment(at Fault, newest bool) error {
-	if err := redo(at.Path); err != nil {
+	if err := redo(at.Path); isCorrupt(err) {
+		at.Reason = err.Error()
+		v.fault(at)
+		return nil
+	} else if err != nil {
 		return err
 	}
 	h, err := v.files(at.Path, isOurs, newest, at)
@@ -208,14 +212,15 @@ func (v *verifier) segment(at Fault, newest bool) error {
 		}
 		v.sum.Items += int64(len(items))
 	}
-	return v.records(h, records, at)
+	return v.records(h, records, newest && h.mem > 0, at)
 }
 
 // records verifies that the records have no gaps and the items that they added
-// are there. What was never acknowledged may be missing.
-func (v *verifier) records(h *holding, records []uint64, at Fault) error {
-	var synced, next uint64
-	for _, n := range records {
+// are there. What was never acknowledged may be missing, at the end of what mayEnd so.
+func (v *verifier) records(h *holding, records []uint64, mayEnd bool, at Fault) error {
+	synced, next := syncedAtLeast(h.dir), uint64(0)
+	added := make([]queue.Added, len(records))
+	for i, n := range records {
 		value, _, err := h.value(recordKey(n))
 		if err != nil {
 			return err
@@ -224,15 +229,20 @@ func (v *verifier) records(h *holding, records []uint64, at Fault) error {
 		if err != nil {
 			return err
 		}
-		if synced = max(synced, rec.Synced); n != next && next < synced {
+		synced, added[i] = max(synced, rec.Synced), rec.Commit.Added
+	}
+	for i, n := range records {
+		if n != next && next < synced {
 			bad := at
 			bad.Reason = fmt.Sprintf("the records of commits %d to %d are missing", next, n-1)
 			v.fault(bad)
 		}
 		next = n + 1
-		a := rec.Commit.Added
-		for first, end := a.First, a.First+uint64(a.Count); first < end; {
+		for first, end := added[i].First, added[i].First+uint64(added[i].Count); first < end; {
 			size := h.count(first)
+			if size == 0 && mayEnd && n >= synced {
+				break
+			}
 			if size == 0 {
 				bad := at
 				bad.First, bad.Last, bad.Reason = first, end-1, "the items are missing"

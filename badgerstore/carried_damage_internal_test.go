@@ -1,0 +1,280 @@
+package badgerstore
+
+// These tests look at what damage, and items that look like records, do to what a journal
+// has in its ring and in the value log.
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A bit flips in a carried record or in a value: that costs one commit's word or one
+// item, and is reported; no other record is lost with it.
+func TestCarriedDamage(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	small, large := withCarried(t, p, 6)
+	w := p.tail.writer
+	values := filepath.Join(partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
+	content, err := os.ReadFile(filepath.Join(s.options.Dir, values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := carriedAt(t, content, w)
+	if len(places) != len(large) {
+		t.Fatalf("%d records are carried, want %d", len(places), len(large))
+	}
+	for i, place := range [][2]int{places[0], places[3]} {
+		for name, at := range map[string]int{
+			"the head of record":  place[0] + 2,
+			"the key of record":   place[0] + 8,
+			"record":              (place[0] + place[1]) / 2,
+			"the end of record":   place[1] - 1,
+			"the value of commit": place[0] - 3000,
+			"the head of commit":  place[1] + 3, // The next one's.
+		} {
+			cut := i == 1
+			dir := snapshot(t, s, p, cut)
+			broken := slices.Clone(content)
+			broken[at] ^= 0x08
+			if err := os.WriteFile(filepath.Join(dir, values), broken, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, reports := payloads(t, dir)
+			if l := onlyLarge(got); len(l) < len(large)-1 || len(reports) == 0 {
+				t.Errorf("%s %d, cut %v: %d of %d large items, reported %v", name, i, cut, len(l), len(large), reports)
+			}
+			wantItems(t, name, slices.DeleteFunc(got, isLargeItem), small)
+		}
+	}
+}
+
+// flipped returns a snapshot after a power cut in which a bit of a file of the tail is
+// another. With stale, what the file of that name says is as old as it.
+func flipped(t *testing.T, s *Storage, p *partition, name string, at int, stale []byte) string {
+	t.Helper()
+	dir := snapshot(t, s, p, true)
+	segment := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir))
+	flip(t, filepath.Join(segment, name), at)
+	if stale != nil {
+		if err := os.WriteFile(filepath.Join(segment, usedName), stale, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func flip(t *testing.T, path string, at int) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeInPlace(path, []byte{content[at] ^ 1}, int64(at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// usedNow returns what the file of that name says.
+func usedNow(t *testing.T, p *partition) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(p.tail.dir, usedName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// The number of the log stands in two places. With one of them damaged nothing is lost;
+// with both of them that is reported, and no item that stands elsewhere is lost.
+func TestNumberOfALogIsDamaged(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	small := withJournal(t, p, 3)
+	stale := usedNow(t, p)
+	var large []string
+	for i := range 4 {
+		for range 3 { // On flash by the record of the next.
+			commitSmall(t, p, fmt.Sprintf("item %d", small), false)
+			small++
+		}
+		large = append(large, noise(t, byte(i), 2*valueThreshold))
+		commitSmall(t, p, large[i], true)
+	}
+	mem := filepath.Base(p.tail.writer.memFile.Name())
+	for name, at := range map[string]int{mem: stampPlace + 3, journalName: journalBytes + stampPlace + 3} {
+		for _, used := range [][]byte{nil, stale} {
+			if reports := wantBoth(t, name, flipped(t, s, p, name, at, used), small, large); len(reports) > 0 {
+				t.Errorf("%s: %v", name, reports)
+			}
+		}
+	}
+	dir := flipped(t, s, p, mem, stampPlace+3, stale)
+	flip(t, filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), journalName), journalBytes+stampPlace+3)
+	got, reports := payloads(t, dir)
+	if !slices.Equal(onlyLarge(got), large) || len(reports) == 0 {
+		t.Errorf("both: %d of %d large items, %v", len(onlyLarge(got)), len(large), reports)
+	}
+}
+
+// A carried record that the log has on flash is damaged: nothing is lost with it.
+func TestCarriedRecordThatIsDoneIsDamaged(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	small, large := withCarried(t, p, 3)
+	w := p.tail.writer
+	if err := w.syncLog(); err != nil { // As after 4 MiB of values.
+		t.Fatal(err)
+	}
+	stale := usedNow(t, p)
+	large = append(large, noise(t, 77, 2*valueThreshold))
+	commitSmall(t, p, large[3], true)
+	content, err := os.ReadFile(w.valueFile.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := carriedAt(t, content, w)
+	dir := flipped(t, s, p, filepath.Base(w.valueFile.Name()), places[2][0]+50, stale)
+	for range 2 { // The second time it is a table.
+		wantBoth(t, "flipped", dir, small, large)
+	}
+}
+
+// The value of the last commit is damaged, and nothing says that it was acknowledged:
+// that is reported as the end that a power cut tears off.
+func TestLastValueIsDamaged(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	small, large := withCarried(t, p, 3)
+	w := p.tail.writer
+	stale := usedNow(t, p)
+	commitSmall(t, p, noise(t, 77, 2*valueThreshold), true)
+	content, err := os.ReadFile(w.valueFile.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := flipped(t, s, p, filepath.Base(w.valueFile.Name()), carriedAt(t, content, w)[3][0]-3000, stale)
+	if reports := wantBoth(t, "the last", dir, small, large); !slices.Equal(reports, []string{"dropped: 1"}) {
+		t.Errorf("reported is %v", reports)
+	}
+}
+
+// The device has the record and not the value when the power goes during the sync: verify
+// does not take that for damage, neither before the store is opened nor after.
+func TestVerifyOfATornCommit(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	small, large := withCarried(t, p, 3)
+	w := p.tail.writer
+	stale, from := usedNow(t, p), int(w.valueEnd)
+	commitSmall(t, p, noise(t, 99, 3*valueThreshold), true)
+	dir := flipped(t, s, p, usedName, 0, stale)
+	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := carriedAt(t, content, w)
+	clear(content[(from+pageSize-1)/pageSize*pageSize : places[len(places)-1][0]/pageSize*pageSize])
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verify := func(when string) {
+		_, err := Verify(dir, func(f Fault) {
+			if !strings.Contains(f.Reason, "counted") { // commitSmall makes no sums.
+				t.Errorf("%s: %s, %d to %d: %s", when, f.Path, f.First, f.Last, f.Reason)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify("before")
+	if reports := wantBoth(t, "torn", dir, small, large); len(reports) > 0 {
+		t.Errorf("reported is %v, although verify has cut it off", reports)
+	}
+	verify("after")
+}
+
+// The ring wraps, and the newest record ends within an old one, whose payload looks like
+// a record there: it is none.
+func TestRingHoldsNoRecordsOfItems(t *testing.T) {
+	t.Parallel()
+	for name, log := range map[string]func(w *tail) uint64{
+		"none":    func(*tail) uint64 { return 0 },
+		"another": func(w *tail) uint64 { return w.number + 1 },
+		"its own": func(w *tail) uint64 { return w.number }, // So that the test can fail.
+	} {
+		s, p := openForTest(t, Options{})
+		withJournal(t, p, 3)
+		w, n := p.tail.writer, 0
+		fill := func() {
+			for n++; ; n++ {
+				if commitSmall(t, p, fmt.Sprintf("filler %d", n), true); w.journal.at == 0 {
+					return
+				}
+			}
+		}
+		fill()
+		probe := noise(t, 1, 1500)
+		commitSmall(t, p, probe, true)
+		ring, err := os.ReadFile(filepath.Join(w.dir, journalName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.Index(ring, []byte(probe)) // A client can try all of them.
+		if at < 0 {
+			t.Fatal("the payload is compressed")
+		}
+		fill()
+		forged := &journal{log: log(w), number: 1 << 40, record: alignedBytes(2 * maxJournaled)[:0]}
+		forged.add(logHeader, 1, []entry{{key: headerKey(), value: []byte("forged")}})
+		record := forged.seal()
+		if forged.log == 0 {
+			copy(record, journalSecond)
+		}
+		payload := []byte(noise(t, 2, 1500))
+		copy(payload[journalBlock-at:], record)
+		commitSmall(t, p, string(payload), true)
+		fill()
+		commitSmall(t, p, "the last one", true)
+		if p.tail.writer != w {
+			t.Fatal("another segment")
+		}
+		if _, reports := payloads(t, snapshot(t, s, p, true)); (name == "its own") != (len(reports) > 0) {
+			t.Errorf("the number of the log is %s: %.300q", name, reports)
+		}
+	}
+}
+
+// Records of another log, such as one that had the value log before, or in the payload of
+// an item, are none.
+func TestCarriedForAnother(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	withJournal(t, p, 3)
+	w := p.tail.writer
+	for _, own := range []bool{false, true} {
+		numbers := []uint64{0, 1, w.number + 1, w.number - 1}
+		if own {
+			numbers = []uint64{w.number} // So that the test can fail.
+		}
+		var payload []byte
+		for _, number := range numbers {
+			forged := &journal{log: number, number: 1000, record: alignedBytes(2 * maxJournaled)[:0]}
+			// At the place of no other record.
+			forged.add(logHeader, 1, []entry{{key: headerKey(), value: []byte("forged")}})
+			payload = appendRaw(payload, 0, carriedKey(number), w.version+1, forged.seal())
+			payload = appendRaw(payload, 0, carriedKey(w.number-1), w.version+1, forged.seal())
+		}
+		commitSmall(t, p, noise(t, 1, valueThreshold)+string(payload), true)
+		if _, reports := payloads(t, snapshot(t, s, p, true)); own != (len(reports) > 0) {
+			t.Errorf("with the log's own number %v: %.200q", own, reports)
+		}
+	}
+}
