@@ -308,7 +308,7 @@ func (c *PowerCuts) count() error {
 			return false, nil // It has been written to the log.
 		}
 		log, err := io.ReadAll(f)
-		return bytes.Contains(log, []byte("qej\x02")), err
+		return bytes.Contains(log, []byte("qej\x03")), err
 	})
 	c.Carried += carried
 	return err
