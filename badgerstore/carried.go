@@ -27,7 +27,8 @@ import (
 //
 // Records are looked for behind the last value that the memtable's log points to, by
 // their key, so that damage to one costs no other. The log is synced when the value log
-// has grown by maxCarried since: no more than that has to be read after a power cut.
+// has grown by maxCarried since: no more than that is read for it after a crash, unless
+// the log is torn, of which the kernel may have written any pages.
 //
 // For example, the record of the example in journal.go, carried for the log number 3 with
 // version 7:

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kapetan-io/querator-edge/queue"
 )
 
 // A bit flips in a carried record or in a value: that costs one commit's word or one
@@ -164,43 +166,6 @@ func TestLastValueIsDamaged(t *testing.T) {
 	}
 }
 
-// The device has the record and not the value when the power goes during the sync: verify
-// does not take that for damage, neither before the store is opened nor after.
-func TestVerifyOfATornCommit(t *testing.T) {
-	t.Parallel()
-	s, p := openForTest(t, Options{})
-	small, large := withCarried(t, p, 3)
-	w := p.tail.writer
-	stale, from := usedNow(t, p), int(w.valueEnd)
-	commitSmall(t, p, noise(t, 99, 3*valueThreshold), true)
-	dir := flipped(t, s, p, usedName, 0, stale)
-	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	places := carriedAt(t, content, w)
-	clear(content[(from+pageSize-1)/pageSize*pageSize : places[len(places)-1][0]/pageSize*pageSize])
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	verify := func(when string) {
-		_, err := Verify(dir, func(f Fault) {
-			if !strings.Contains(f.Reason, "counted") { // commitSmall makes no sums.
-				t.Errorf("%s: %s, %d to %d: %s", when, f.Path, f.First, f.Last, f.Reason)
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	verify("before")
-	if reports := wantBoth(t, "torn", dir, small, large); len(reports) > 0 {
-		t.Errorf("reported is %v, although verify has cut it off", reports)
-	}
-	verify("after")
-}
-
 // The ring wraps, and the newest record ends within an old one, whose payload looks like
 // a record there: it is none.
 func TestRingHoldsNoRecordsOfItems(t *testing.T) {
@@ -276,5 +241,98 @@ func TestCarriedForAnother(t *testing.T) {
 		if _, reports := payloads(t, snapshot(t, s, p, true)); own != (len(reports) > 0) {
 			t.Errorf("with the log's own number %v: %.200q", own, reports)
 		}
+	}
+}
+
+// A value in the middle is damaged: that is no end torn off by a power cut.
+func TestDamageIsNotDropped(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	_, large := withCarried(t, p, 6)
+	w := p.tail.writer
+	content, err := os.ReadFile(w.valueFile.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := carriedAt(t, content, w)
+	dir := flipped(t, s, p, filepath.Base(w.valueFile.Name()), places[2][0]-3000, nil)
+	got, reports := payloads(t, dir)
+	if len(onlyLarge(got)) != len(large)-1 || slices.ContainsFunc(reports, func(r string) bool { return strings.HasPrefix(r, "dropped") }) {
+		t.Errorf("%d of %d, %q", len(onlyLarge(got)), len(large), reports)
+	}
+	if _, reports = payloads(t, dir); slices.ContainsFunc(reports, func(r string) bool { return strings.HasPrefix(r, "dropped") }) {
+		t.Errorf("at the second start: %q", reports)
+	}
+}
+
+// The checkpoint is large and damaged, and nothing says that commits behind it were
+// acknowledged, but that the segment was used.
+func TestLargeCheckpointIsDamaged(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{10, 3 * valueThreshold} {
+		s, p := openForTest(t, Options{})
+		for i := range 1500 {
+			commitSmall(t, p, fmt.Sprintf("item %d", i), false)
+		}
+		if err := p.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(1500) {
+			p.state.SetLease(queue.Lease{Seq: 1<<queue.SpanBits + i, Deadline: int64(i*i*977) + 1, Wall: int64(i) * 1e9, Attempts: 1, Size: 10})
+		}
+		if err := p.roll(p.demand(1, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if p.tail.writer.valueEnd < valueThreshold {
+			t.Fatal("the checkpoint is small")
+		}
+		text := noise(t, 1, size)
+		stale := usedNow(t, p)
+		commitSmall(t, p, text, true)
+		dir := flipped(t, s, p, filepath.Base(p.tail.writer.valueFile.Name()), logHeader+5000, stale)
+		got, reports := payloads(t, dir)
+		if !slices.Contains(got, text) || len(reports) == 0 {
+			t.Errorf("%d: %d items, reported %.900q", size, len(got), reports)
+		}
+	}
+}
+
+// A journal of version 2, as an older program has left it with its log, is redone.
+func TestRedoOfASecondVersion(t *testing.T) {
+	t.Parallel()
+	// A store of before: the log has no number, the journal is of version 2.
+	s, p := openForTest(t, Options{})
+	small := withJournal(t, p, 10)
+	w := p.tail.writer
+	dir := snapshot(t, s, p, true)
+	segment := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir))
+	if err := writeInPlace(filepath.Join(segment, filepath.Base(w.memFile.Name())), make([]byte, logHeader), 0); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(segment, journalName)
+	ring, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring = ring[:journalBytes]
+	n := 0
+	for at := 0; at < len(ring); at += journalBlock {
+		if _, size, ok := decodeJournalRecord(ring[at:], w.number); ok {
+			b := ring[at : at+size]
+			copy(b, journalSecond)
+			c := recordSum(0, b[8:])
+			b[4], b[5], b[6], b[7] = byte(c), byte(c>>8), byte(c>>16), byte(c>>24)
+			n++
+		}
+	}
+	if n == 0 {
+		t.Fatal("no records")
+	}
+	if err := os.WriteFile(path, ring, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, "old", dir)
+	if reports := wantBoth(t, "old", dir, small, nil); len(reports) > 0 {
+		t.Error(reports)
 	}
 }

@@ -192,7 +192,8 @@
 //
 // Bit flips in the last commits before a power cut cannot be told from what it
 // leaves of commits that were never acknowledged. They are dropped, and the event
-// Dropped says so.
+// Dropped says so, unless the flip is in a record that only a journal had: then there
+// is nothing that tells of the commit.
 //
 // Definitions of queues that cannot be read are made again by the engine from the
 // names of the partitions and the headers of their segments, with default options.

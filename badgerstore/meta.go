@@ -193,10 +193,21 @@ func (m *Meta) read(dir string, oldest bool) (complete bool, err error) {
 		if !oldest && h.isUnfinished() {
 			return false, nil // It was being written when the power went.
 		}
+		first, last, err := lacking(dir)
+		if err != nil {
+			return false, err
+		}
+		begun := first > 0 && h.values[string(headerKey())].version == first
+		switch {
+		case begun && !oldest && first == last:
+			return false, nil // As above: the values were not on flash.
+		case begun || first > 0 && first < last:
+			return false, corrupt(nil, "a definition in %s is damaged", dir)
+		}
 		if torn, err = h.tornDefinitions(); err != nil {
 			return false, err
 		}
-		if h.torn && len(torn) == 0 {
+		if (h.torn || first > 0) && len(torn) == 0 {
 			// A change that was never acknowledged, or a damaged one.
 			m.damage = corrupt(nil, "the end of %s cannot be read", dir)
 		}
@@ -235,6 +246,35 @@ func (m *Meta) read(dir string, oldest bool) (complete bool, err error) {
 		m.rescued = m.rescued || len(torn) > 0
 	}
 	return found, nil
+}
+
+// lacking returns the first version in the memtables' logs of which a value is not there,
+// 0 if there is none, and the last version.
+func lacking(dir string) (first, last uint64, err error) {
+	names, err := listDir(dir)
+	if err != nil {
+		return 0, 0, unavailable(err, "cannot read the directory %s", dir)
+	}
+	values, err := readValues(dir, lastValueLog(names))
+	if err != nil {
+		return 0, 0, err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if filepath.Ext(name) != ".mem" {
+			continue
+		}
+		_, err := scanLog(filepath.Join(dir, name), func(e *rawEntry) error {
+			if last = max(last, e.version); first == 0 && values.lacks(e.meta, e.value) {
+				first = e.version
+			}
+			return nil
+		}, func() {})
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return first, last, nil
 }
 
 // isUnfinished reports whether there is nothing of a generation but what may be the torn

@@ -18,7 +18,8 @@ import (
 // (.mem) and a value log (.vlog) look alike:
 //
 //	20 bytes  header: number of the key, zero as we do not encrypt; random bytes, or
-//	          the stamp of a value log (stamp.go)
+//	          the stamp of a value log (stamp.go), or the number of a memtable's log
+//	          (journal.go)
 //	entries   one after the other, then zeros, or what a value log held before
 //
 // An entry:

@@ -173,6 +173,7 @@ func (p *partition) begin(s *segment) (*queue.State, error) {
 		return nil, err
 	}
 	defer p.storage.readers.release(s)
+	s.torn = s.torn && s.aside == "" // Else what is missing is damage.
 	header, state, err := readBeginning(d)
 	if err != nil {
 		return nil, err

@@ -22,8 +22,9 @@ type holding struct {
 	faults []Fault
 	// pointed are keys whose values are in a value log.
 	pointed map[string]bool
-	// stranded counts the values that Badger would drop, since they lie behind
-	// something damaged or torn, unfound those that are pointed to and not there.
+	// stranded counts the values that Badger would drop, since they, or what points to
+	// them, lie behind something damaged or torn in a memtable's log; unfound those that
+	// are pointed to and not there.
 	stranded, unfound int
 	torn              bool  // a memtable's log ends in something that cannot be read
 	short             bool  // a log was cut off
@@ -264,7 +265,8 @@ func (h *holding) checkLogs(mayEnd bool) error {
 		synced = max(synced, rec.Synced)
 		added[n] = rec.Commit.Added
 	}
-	if synced > 0 && !(h.kept[string(headerKey())] && h.kept[string(checkpointKey())]) {
+	// The file of that name is made when both are on flash.
+	if (synced > 0 || isUsed(h.dir)) && !(h.kept[string(headerKey())] && h.kept[string(checkpointKey())]) {
 		return corrupt(nil, "%s", h.says("the beginning is damaged"))
 	}
 	for n := range synced {

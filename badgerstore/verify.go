@@ -119,11 +119,22 @@ func (v *verifier) definitions(dir string) error {
 	if err != nil {
 		return unavailable(err, "cannot read the directory %s", dir)
 	}
-	for _, g := range segmentSpans(names) {
+	for i, g := range segmentSpans(names) {
 		path := filepath.Join(dir, segmentName(g))
 		h, err := v.files(path, isDefinition, true, Fault{Path: path})
 		if err != nil {
 			return err
+		}
+		if h.mem > 0 {
+			first, last, err := lacking(path)
+			if err != nil && !isCorrupt(err) {
+				return err
+			}
+			// One that was being written when the power went has another before it.
+			isBegun := h.values[string(headerKey())].version == first
+			if err != nil || first > 0 && (first < last || isBegun && i == 0) {
+				v.fault(Fault{Path: path, Reason: "a definition is damaged"})
+			}
 		}
 		for key := range h.values {
 			value, _, err := h.value([]byte(key))
@@ -157,9 +168,13 @@ func (v *verifier) partition(s *Storage, dir string) error {
 		key, _ = parsePartitionDir(filepath.Base(dir))
 	}
 	spans := segmentSpans(names)
+	newest := len(spans) - 1
+	for newest > 0 && !isUsed(filepath.Join(dir, segmentName(spans[newest]))) {
+		newest-- // It was prepared, and not used.
+	}
 	for i, span := range spans {
 		at := Fault{Queue: key.Queue, Partition: key.Partition, Path: filepath.Join(dir, segmentName(span))}
-		if err := v.segment(at, i == len(spans)-1); err != nil {
+		if err := v.segment(at, i >= newest); err != nil {
 			return err
 		}
 	}
@@ -232,6 +247,9 @@ func (v *verifier) records(h *holding, records []uint64, mayEnd bool, at Fault) 
 		synced, added[i] = max(synced, rec.Synced), rec.Commit.Added
 	}
 	for i, n := range records {
+		if n >= synced && !h.kept[string(recordKey(n))] {
+			continue // A large one of a commit that was torn: nothing points to it.
+		}
 		if n != next && next < synced {
 			bad := at
 			bad.Reason = fmt.Sprintf("the records of commits %d to %d are missing", next, n-1)
@@ -252,12 +270,21 @@ func (v *verifier) records(h *holding, records []uint64, mayEnd bool, at Fault) 
 			first += uint64(size)
 		}
 	}
+	if next < synced {
+		bad := at
+		bad.Reason = fmt.Sprintf("the records of commits %d to %d are missing", next, synced-1)
+		v.fault(bad)
+	}
 	return nil
 }
 
 // files reads the files of a database and reports what cannot be read of them,
 // unless that is the torn end which a power cut leaves.
 func (v *verifier) files(dir string, check valueCheck, newest bool, at Fault) (*holding, error) {
+	_, looked := inspect(dir) // What an interruption has left is gone then.
+	if looked != nil && !isCorrupt(looked) {
+		return nil, looked
+	}
 	h, err := collect(dir, check)
 	if err != nil {
 		return nil, err
@@ -265,11 +292,8 @@ func (v *verifier) files(dir string, check valueCheck, newest bool, at Fault) (*
 	if newest && h.mem > 0 && h.checkLogs(true) == nil {
 		h.faults = slices.DeleteFunc(h.faults, func(f Fault) bool { return filepath.Ext(f.Path) != ".sst" })
 	}
-	if _, err := inspect(dir); err != nil {
-		if !isCorrupt(err) {
-			return nil, err
-		}
-		h.fault(dir, err.Error())
+	if looked != nil {
+		h.fault(dir, looked.Error())
 	}
 	registry := filepath.Join(dir, badger.KeyRegistryFileName)
 	data, err := os.ReadFile(registry)
