@@ -35,9 +35,12 @@ func Anonymous(pid int) int64 {
 }
 
 // Written returns the bytes that a process, with its children that have ended, has made the kernel write, and whether
-// that is known. A page counts when it becomes dirty.
+// that is known. A page counts when it becomes dirty, unless its file is removed or cut before it is written.
 func Written(pid int) (int64, bool) {
-	return ProcValue(fmt.Sprintf("/proc/%d/io", pid), "write_bytes:")
+	path := fmt.Sprintf("/proc/%d/io", pid)
+	written, ok := ProcValue(path, "write_bytes:")
+	cancelled, _ := ProcValue(path, "cancelled_write_bytes:") // 0 where the kernel does not say.
+	return written - cancelled, ok
 }
 
 // Processor returns the processor time that a process has used; 0 if it is gone.

@@ -1,6 +1,7 @@
 package measure_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,6 +34,35 @@ func TestProcess(t *testing.T) {
 	}
 	if got := measure.Processor(1 << 30); got != 0 {
 		t.Errorf("a process that is not there used %s", got)
+	}
+}
+
+// A file that is synced was written. One that is removed before the kernel has written it was not.
+func TestWritten(t *testing.T) {
+	written := func(sync bool) int64 {
+		before, _ := measure.Written(os.Getpid())
+		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+		if err == nil {
+			_, err = f.Write(make([]byte, 4<<20))
+		}
+		if err == nil && sync {
+			err = f.Sync()
+		}
+		if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+			t.Fatal(err)
+		}
+		after, _ := measure.Written(os.Getpid())
+		return after - before
+	}
+	switch n := written(true); {
+	case n == 0:
+		t.Log("what is written here is in memory only")
+	case n < 4<<20:
+		t.Errorf("of 4 MiB that are synced %d bytes are written", n)
+	}
+	// The kernel may have begun with it, once.
+	if n := min(written(false), written(false), written(false)); n > 1<<20 {
+		t.Errorf("of 4 MiB that are removed %d bytes are written", n)
 	}
 }
 
