@@ -244,6 +244,40 @@ func TestCarriedForAnother(t *testing.T) {
 	}
 }
 
+// A value is torn, and in the item that lies there is what looks like a record of a later
+// commit, and like a block: they are none.
+func TestRecordInATornValue(t *testing.T) {
+	t.Parallel()
+	s, p := openForTest(t, Options{})
+	small, large := withCarried(t, p, 3)
+	w := p.tail.writer
+	stale, from := usedNow(t, p), int(w.valueEnd)
+	c := queue.Commit{At: queue.Instant{Wall: 1000, Mono: 50}}
+	items := number([]queue.Item{{Payload: []byte("forged")}}, w.span<<queue.SpanBits+500, c.At)
+	forged := appendRaw(nil, 0, recordKey(1<<41), 1, appendRecord(nil, &c, 1<<41, 1<<41))
+	forged = appendRaw(forged, 0, blockKey(items[0].Seq()), 1, appendBlock(nil, items, c.At, &packer{}))
+	commitSmall(t, p, noise(t, 9, 3*valueThreshold)+string(forged), true)
+	dir := flipped(t, s, p, usedName, 0, stale)
+	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(content[(from+pageSize-1)/pageSize*pageSize:][:pageSize])
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, "before", dir)
+	dir = flipped(t, s, p, usedName, 0, stale)
+	if err := os.WriteFile(filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(path)), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if reports := wantBoth(t, "torn", dir, small, large); !slices.Equal(reports, []string{"dropped: 1"}) {
+		t.Errorf("reported is %.300q", reports)
+	}
+	wantVerified(t, "after", dir)
+}
+
 // A value in the middle is damaged: that is no end torn off by a power cut.
 func TestDamageIsNotDropped(t *testing.T) {
 	t.Parallel()

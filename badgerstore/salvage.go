@@ -185,6 +185,12 @@ func (h *holding) numbers(letter byte) []uint64 {
 	return list
 }
 
+// isTold reports whether the files say of a value that it is theirs: what lies in a value
+// log and nothing points to may be part of an item, which may hold anything.
+func (h *holding) isTold(key []byte) bool {
+	return filepath.Ext(h.values[string(key)].path) != ".vlog" || h.pointed[string(key)]
+}
+
 // isOurs checks a value of a segment by its own checksum, which covers it
 // whatever its version is.
 func isOurs(key, value []byte) bool {
@@ -254,6 +260,9 @@ func (h *holding) checkLogs(mayEnd bool) error {
 	synced := syncedAtLeast(h.dir)
 	added := make(map[uint64]queue.Added)
 	for _, n := range h.numbers(letterRecord) {
+		if !h.isTold(recordKey(n)) {
+			continue
+		}
 		value, _, err := h.value(recordKey(n))
 		if err != nil {
 			return err

@@ -234,6 +234,8 @@ func (v *verifier) segment(at Fault, newest bool) error {
 // are there. What was never acknowledged may be missing, at the end of what mayEnd so.
 func (v *verifier) records(h *holding, records []uint64, mayEnd bool, at Fault) error {
 	synced, next := syncedAtLeast(h.dir), uint64(0)
+	// A large one to which nothing points is of a commit that was torn, or no record at all.
+	records = slices.DeleteFunc(records, func(n uint64) bool { return !h.isTold(recordKey(n)) })
 	added := make([]queue.Added, len(records))
 	for i, n := range records {
 		value, _, err := h.value(recordKey(n))
@@ -247,9 +249,6 @@ func (v *verifier) records(h *holding, records []uint64, mayEnd bool, at Fault) 
 		synced, added[i] = max(synced, rec.Synced), rec.Commit.Added
 	}
 	for i, n := range records {
-		if n >= synced && !h.kept[string(recordKey(n))] {
-			continue // A large one of a commit that was torn: nothing points to it.
-		}
 		if n != next && next < synced {
 			bad := at
 			bad.Reason = fmt.Sprintf("the records of commits %d to %d are missing", next, n-1)
