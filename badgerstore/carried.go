@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 )
 
 // A commit with values in the value log would take two syncs, one of that log and then
@@ -95,11 +93,14 @@ func eachCarried(mem string, log uint64, fn func(rec journalRecord) error) error
 	if name == "" {
 		return nil
 	}
-	path := filepath.Join(dir, name)
-	if err := refreshFile(path); err != nil {
+	values, err := newValueLog(filepath.Join(dir, name))
+	if err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	if err := refreshFile(values.path); err != nil {
+		return err
+	}
+	f, err := os.Open(values.path)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func eachCarried(mem string, log uint64, fn func(rec journalRecord) error) error
 	if err != nil {
 		return err
 	}
-	from, end, err := carriedRange(mem, name, info.Size())
+	from, end, err := carriedRange(mem, values, info.Size())
 	if err != nil {
 		return err
 	}
@@ -119,29 +120,16 @@ func eachCarried(mem string, log uint64, fn func(rec journalRecord) error) error
 // carriedRange returns from where to where in a value log records can be that the
 // memtable's log may not have: behind the last value that it points to, and no further
 // than it grows before the log is synced. Where the log is torn or damaged, anywhere.
-func carriedRange(mem, name string, size int64) (from, end int64, err error) {
-	file, err := strconv.ParseUint(strings.TrimSuffix(name, filepath.Ext(name)), 10, 32)
-	if err != nil {
-		return logHeader, size, nil
-	}
-	from = logHeader
-	l, err := scanLog(mem, func(e *rawEntry) error {
-		if e.meta&metaPointer == 0 || len(e.value) != pointerSize {
-			return nil
-		}
-		number, length, at := parsePointer(e.value)
-		if uint64(number) == file {
-			from = max(from, int64(at)+int64(length))
-		}
-		return nil
-	}, func() {})
+func carriedRange(mem string, values *valueLog, size int64) (from, end int64, err error) {
+	l, err := scanLog(mem, func(e *rawEntry) error { values.use(e.meta, e.value); return nil }, func() {})
 	if err != nil {
 		return 0, 0, err
 	}
-	if len(l.gaps) > 0 || l.lost > 0 || from > size {
+	if len(l.gaps) > 0 || l.lost > 0 || values.used > size {
 		return logHeader, size, nil
 	}
 	// Behind the last value a record may follow that was carried before the sync.
+	from = max(logHeader, values.used)
 	return from, min(size, from+maxCarried+3*mostCarried), nil
 }
 

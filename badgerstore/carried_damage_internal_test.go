@@ -258,24 +258,8 @@ func TestRecordInATornValue(t *testing.T) {
 	forged = appendRaw(forged, 0, blockKey(items[0].Seq()), 1, appendBlock(nil, items, c.At, &packer{}))
 	commitSmall(t, p, noise(t, 9, 3*valueThreshold)+string(forged), true)
 	dir := flipped(t, s, p, usedName, 0, stale)
-	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clear(content[(from+pageSize-1)/pageSize*pageSize:][:pageSize])
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	wantVerified(t, "before", dir)
-	dir = flipped(t, s, p, usedName, 0, stale)
-	if err := os.WriteFile(filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(path)), content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if reports := wantBoth(t, "torn", dir, small, large); !slices.Equal(reports, []string{"dropped: 1"}) {
-		t.Errorf("reported is %.300q", reports)
-	}
-	wantVerified(t, "after", dir)
+	changeValues(t, dir, p, func(content []byte) { clear(content[(from+pageSize-1)/pageSize*pageSize:][:pageSize]) })
+	wantTorn(t, dir, small, large, "dropped: 1")
 }
 
 // A value in the middle is damaged: that is no end torn off by a power cut.

@@ -138,10 +138,10 @@ func tableOf(path string, values *valueLog) (data []byte, end int64, err error) 
 		}
 		return nil
 	}, func() {
-		for i := 0; i < len(open) && !torn; i++ {
-			values.use(open[i].value.Meta, open[i].value.Value)
-		}
 		if !torn {
+			for i := range open {
+				values.use(open[i].value.Meta, open[i].value.Value)
+			}
 			kept = append(kept, open...)
 		}
 		open = nil

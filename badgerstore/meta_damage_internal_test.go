@@ -7,127 +7,88 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/kapetan-io/querator-edge/queue"
 )
 
-// Of definitions one that is large, and so in the value log, is damaged: the others are
-// there, and that something is missing is told.
-func TestLargeDefinitionIsDamaged(t *testing.T) {
-	t.Parallel()
-	for _, count := range []int{1, 3} { // 1: all in the first transaction
-		from := t.TempDir()
-		put := func(m *Meta, name string, large bool) {
-			d := queue.Definition{Info: queue.Info{Name: name, LeaseTimeout: time.Minute, ExpireTimeout: time.Hour}}
-			if large { // as of a queue with so many partitions
-				d.Places = slices.Repeat([]queue.Place{{Storage: "main"}}, 256)
-			}
-			if err := m.Put(context.Background(), &d); err != nil {
-				t.Fatal(err)
-			}
+func openDefinitions(t *testing.T, dir string) *Meta {
+	t.Helper()
+	m, err := OpenMeta(Options{Dir: dir, Boot: "boot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// define puts definitions of those names. One that is called large has so many partitions
+// that it lies in the value log.
+func define(t *testing.T, m *Meta, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		d := queue.Definition{Info: queue.Info{Name: name, LeaseTimeout: time.Minute, ExpireTimeout: time.Hour}}
+		if strings.HasPrefix(name, "large") {
+			d.Places = slices.Repeat([]queue.Place{{Storage: "main"}}, 256)
 		}
-		m, err := OpenMeta(Options{Dir: from, Boot: "boot"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(m, "small", false)
-		put(m, "large", true)
-		if count == 1 { // written anew with the first change after opening
-			if err := m.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if m, err = OpenMeta(Options{Dir: from, Boot: "boot"}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		put(m, "third", false)
-		put(m, "fourth", true)
-		put(m, "fifth", false)
-		dir := filepath.Join(t.TempDir(), "copy")
-		if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
-		logs, _ := filepath.Glob(filepath.Join(dir, metaDirName, "*", "*.vlog"))
-		if len(logs) != 1 {
-			t.Fatal(logs)
-		}
-		flip(t, logs[0], logHeader+4000) // in the value of "large"
-		var aside []string
-		m, err = OpenMeta(Options{Dir: dir, Boot: "boot", Events: Events{SetAside: func(_, _, r string) { aside = append(aside, r) }}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		list, err := m.Load(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for i := range list {
-			names = append(names, list[i].Name)
-		}
-		if !slices.Equal(names, []string{"fifth", "fourth", "small", "third"}) || m.Damage() == nil {
-			t.Errorf("%d: definitions %q, aside %q, damage %v", count, names, aside, m.Damage())
-		}
-		if err := m.Close(); err != nil {
+		if err := m.Put(context.Background(), &d); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// The damaged one is in the only transaction, or was put again since.
-func TestLargeDefinitionAloneIsDamaged(t *testing.T) {
+// damagedDefinitions returns a copy of the definitions, as after a kill, in which the
+// first value of the value log is damaged. They are closed.
+func damagedDefinitions(t *testing.T, m *Meta, from string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, metaDirName, "*", "*.vlog"))
+	if err != nil || len(logs) != 1 {
+		t.Fatal(logs, err)
+	}
+	flip(t, logs[0], logHeader+4000)
+	return dir
+}
+
+// Of definitions one that is large, and so in the value log, is damaged: the others are
+// there, and that something is missing is told.
+func TestLargeDefinitionIsDamaged(t *testing.T) {
 	t.Parallel()
-	for _, again := range []bool{false, true} {
+	for name, c := range map[string]struct {
+		before, after []string // the store is opened anew between them, if there are some after
+		want          []string
+	}{
+		"more changes behind it": {
+			[]string{"small", "large1", "third", "large2", "fifth"}, nil, []string{"fifth", "large2", "small", "third"},
+		},
+		"in the first change, with more behind it": {
+			[]string{"small", "large1"}, []string{"third", "large2", "fifth"}, []string{"fifth", "large2", "small", "third"},
+		},
+		"in the only change, which writes all of them anew": {
+			[]string{"small", "large1"}, []string{"third"}, []string{"small", "third"},
+		},
+		"it was put again since, and nobody wants the damaged one": {
+			[]string{"small", "large1", "third", "large1"}, nil, []string{"large1", "small", "third"},
+		},
+	} {
 		from := t.TempDir()
-		put := func(m *Meta, name string, partitions int) {
-			d := queue.Definition{Info: queue.Info{Name: name, LeaseTimeout: time.Minute, ExpireTimeout: time.Hour}}
-			d.Places = slices.Repeat([]queue.Place{{Storage: "main"}}, partitions)
-			if err := m.Put(context.Background(), &d); err != nil {
-				t.Fatal(err)
-			}
-		}
-		m, err := OpenMeta(Options{Dir: from, Boot: "boot"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(m, "small", 1)
-		put(m, "large", 256)
-		want := []string{"large", "small", "third"}
-		if again {
-			put(m, "third", 1)
-			put(m, "large", 256) // the one before is damaged, and wanted by nobody
-		} else {
+		m := openDefinitions(t, from)
+		define(t, m, c.before...)
+		if len(c.after) > 0 {
 			if err := m.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if m, err = OpenMeta(Options{Dir: from, Boot: "boot"}); err != nil {
-				t.Fatal(err)
-			}
-			put(m, "third", 1) // writes all of them anew
-			want = []string{"small", "third"}
+			m = openDefinitions(t, from)
+			define(t, m, c.after...)
 		}
-		dir := filepath.Join(t.TempDir(), "copy")
-		if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
-		logs, _ := filepath.Glob(filepath.Join(dir, metaDirName, "*", "*.vlog"))
-		if len(logs) != 1 {
-			t.Fatal(logs)
-		}
-		flip(t, logs[0], logHeader+4000)
-		var aside []string
-		m, err = OpenMeta(Options{Dir: dir, Boot: "boot", Events: Events{SetAside: func(_, _, r string) { aside = append(aside, r) }}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		m = openDefinitions(t, damagedDefinitions(t, m, from))
 		list, err := m.Load(context.Background())
 		if err != nil {
 			t.Fatal(err)
@@ -136,8 +97,8 @@ func TestLargeDefinitionAloneIsDamaged(t *testing.T) {
 		for i := range list {
 			names = append(names, list[i].Name)
 		}
-		if !slices.Equal(names, want) || m.Damage() == nil {
-			t.Errorf("again %v: definitions %q, want %q, aside %q, damage %v", again, names, want, aside, m.Damage())
+		if !slices.Equal(names, c.want) || m.Damage() == nil {
+			t.Errorf("%s: definitions %q, want %q, damage %v", name, names, c.want, m.Damage())
 		}
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
@@ -149,33 +110,10 @@ func TestLargeDefinitionAloneIsDamaged(t *testing.T) {
 func TestVerifyOfLargeDefinitions(t *testing.T) {
 	t.Parallel()
 	from := t.TempDir()
-	m, err := OpenMeta(Options{Dir: from, Boot: "boot"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"large", "second"} {
-		d := queue.Definition{Info: queue.Info{Name: name, LeaseTimeout: time.Minute, ExpireTimeout: time.Hour}}
-		if name == "large" {
-			d.Places = slices.Repeat([]queue.Place{{Storage: "main"}}, 256)
-		}
-		if err := m.Put(context.Background(), &d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	dir := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
-	logs, _ := filepath.Glob(filepath.Join(dir, metaDirName, "*", "*.vlog"))
-	flip(t, logs[0], logHeader+4000)
-	if err := os.WriteFile(filepath.Join(dir, formatName), []byte{}, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_ = os.Remove(filepath.Join(dir, formatName))
-	s, err := New(Options{Dir: dir, MinFree: -1})
+	m := openDefinitions(t, from)
+	define(t, m, "large", "second")
+	dir := damagedDefinitions(t, m, from)
+	s, err := New(Options{Dir: dir, MinFree: -1}) // Without a storage there is no store to verify.
 	if err != nil {
 		t.Fatal(err)
 	}

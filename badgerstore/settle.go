@@ -54,19 +54,27 @@ func readValues(dir, name string) (*valueLog, error) {
 	if name == "" {
 		return nil, nil
 	}
-	path := filepath.Join(dir, name)
-	number, err := strconv.ParseUint(strings.TrimSuffix(name, ".vlog"), 10, 32)
+	v, err := newValueLog(filepath.Join(dir, name))
 	if err != nil {
-		return nil, corrupt(err, "%s is no name of a value log", path)
+		return nil, err
 	}
-	l, err := scanLog(path, func(*rawEntry) error { return nil }, func() {})
-	if err == nil && l.lost > 0 {
-		err = corrupt(nil, "the device has lost parts of %s", path)
+	v.found, err = scanLog(v.path, func(*rawEntry) error { return nil }, func() {})
+	if err == nil && v.found.lost > 0 {
+		err = corrupt(nil, "the device has lost parts of %s", v.path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &valueLog{path: path, number: uint32(number), found: l}, nil
+	return v, nil
+}
+
+// newValueLog returns the value log at path, which is not read yet.
+func newValueLog(path string) (*valueLog, error) {
+	number, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".vlog"), 10, 32)
+	if err != nil {
+		return nil, corrupt(err, "%s is no name of a value log", path)
+	}
+	return &valueLog{path: path, number: uint32(number)}, nil
 }
 
 // at returns where the value begins and ends that an entry of a memtable's log points to;

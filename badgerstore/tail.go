@@ -24,7 +24,7 @@ type tail struct {
 	index              index
 	readBuf            []byte   // of the last read; at most mappedValue
 	version            uint64   // of the last transaction, as Badger counts
-	number             uint64   // of the memtable's log, see carried.go
+	number             uint64   // of the memtable's log, see journal.go
 	used               *os.File // see usedName; nil before it is there, and for definitions
 	usedMap            []byte   // it, mapped; nil if it is not
 

@@ -130,9 +130,7 @@ func (v *verifier) definitions(dir string) error {
 			if err != nil && !isCorrupt(err) {
 				return err
 			}
-			// One that was being written when the power went has another before it.
-			isBegun := h.values[string(headerKey())].version == first
-			if err != nil || first > 0 && (first < last || isBegun && i == 0) {
+			if err != nil || h.hasLost(first, last, i == 0) {
 				v.fault(Fault{Path: path, Reason: "a definition is damaged"})
 			}
 		}
@@ -231,7 +229,7 @@ func (v *verifier) segment(at Fault, newest bool) error {
 }
 
 // records verifies that the records have no gaps and the items that they added
-// are there. What was never acknowledged may be missing, at the end of what mayEnd so.
+// are there. What was never acknowledged may be missing at the end, if mayEnd says so.
 func (v *verifier) records(h *holding, records []uint64, mayEnd bool, at Fault) error {
 	synced, next := syncedAtLeast(h.dir), uint64(0)
 	// A large one to which nothing points is of a commit that was torn, or no record at all.

@@ -25,6 +25,20 @@ func wantVerified(t *testing.T, when, dir string) {
 	}
 }
 
+// changeValues changes the value log of the tail in a snapshot of the store.
+func changeValues(t *testing.T, dir string, p *partition, change func(content []byte)) {
+	t.Helper()
+	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(p.tail.writer.valueFile.Name()))
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(content)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tornCommit returns a snapshot after a power cut in which the last commit has its record,
 // carried in the value log, and not its value.
 func tornCommit(t *testing.T, s *Storage, p *partition) (dir string) {
@@ -33,17 +47,31 @@ func tornCommit(t *testing.T, s *Storage, p *partition) (dir string) {
 	stale, from := usedNow(t, p), int(w.valueEnd)
 	commitSmall(t, p, noise(t, 99, 3*valueThreshold), true)
 	dir = flipped(t, s, p, usedName, 0, stale)
-	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	places := carriedAt(t, content, w)
-	clear(content[(from+pageSize-1)/pageSize*pageSize : places[len(places)-1][0]/pageSize*pageSize])
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	changeValues(t, dir, p, func(content []byte) {
+		places := carriedAt(t, content, w)
+		clear(content[(from+pageSize-1)/pageSize*pageSize : places[len(places)-1][0]/pageSize*pageSize])
+	})
 	return dir
+}
+
+// wantTorn asserts that the store in dir has these items, that opening it reports these
+// things, and that verify finds nothing wrong before, again and after.
+func wantTorn(t *testing.T, dir string, small int, large []string, want ...string) {
+	t.Helper()
+	opened := filepath.Join(t.TempDir(), "opened")
+	if err := os.CopyFS(opened, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if reports := wantBoth(t, "torn", opened, small, large); !slices.Equal(reports, want) {
+		t.Errorf("reported is %v, want %v", reports, want)
+	}
+	wantVerified(t, "opened", opened)
+	wantVerified(t, "before", dir)
+	wantVerified(t, "again", dir)
+	if reports := wantBoth(t, "verified", dir, small, large); len(reports) > 0 {
+		t.Errorf("reported is %v, although verify has cut it off", reports)
+	}
+	wantVerified(t, "after", dir)
 }
 
 // The device has the record and not the value when the power goes during the sync: verify
@@ -52,12 +80,7 @@ func TestVerifyOfATornCommit(t *testing.T) {
 	t.Parallel()
 	s, p := openForTest(t, Options{})
 	small, large := withCarried(t, p, 3)
-	dir := tornCommit(t, s, p)
-	wantVerified(t, "before", dir)
-	if reports := wantBoth(t, "torn", dir, small, large); len(reports) > 0 {
-		t.Errorf("reported is %v, although verify has cut it off", reports)
-	}
-	wantVerified(t, "after", dir)
+	wantTorn(t, tornCommit(t, s, p), small, large, "dropped: 1")
 }
 
 // A torn end is none the less one when the next segment has been made.
@@ -75,19 +98,7 @@ func TestVerifyWithAPreparedSegment(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	dir := tornCommit(t, s, p)
-	opened := filepath.Join(t.TempDir(), "opened")
-	if err := os.CopyFS(opened, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if reports := wantBoth(t, "torn", opened, small, large); !slices.Equal(reports, []string{"dropped: 1"}) {
-		t.Errorf("reported is %v", reports)
-	}
-	wantVerified(t, "opened", opened)
-	wantVerified(t, "before", dir)
-	wantVerified(t, "again", dir)
-	wantBoth(t, "verified", dir, small, large)
-	wantVerified(t, "after", dir)
+	wantTorn(t, tornCommit(t, s, p), small, large, "dropped: 1")
 }
 
 // A torn commit has left its large record, to which nothing points.
@@ -113,30 +124,15 @@ func TestVerifyOfALargeRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := flipped(t, s, p, usedName, 0, stale)
-	path := filepath.Join(dir, partitionDirName("q", 0), filepath.Base(p.tail.dir), filepath.Base(w.valueFile.Name()))
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	places := carriedAt(t, content, w)
-	last := places[len(places)-1]
-	if len(places) != 4 || last[1]-last[0] < 2*journalBlock {
-		t.Fatal(places, w == p.tail.writer, w.valueEnd, w.unnoted, w.journal.at, w.memSynced, w.memEnd, len(content))
-	}
-	clear(content[(last[0]/journalBlock+1)*journalBlock:]) // The device has all sectors but the last ones.
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	opened := filepath.Join(t.TempDir(), "opened")
-	if err := os.CopyFS(opened, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if reports := wantBoth(t, "torn", opened, small, large); len(reports) > 0 {
-		t.Errorf("reported is %v", reports)
-	}
-	wantVerified(t, "opened", opened)
-	wantVerified(t, "before", dir)
-	wantVerified(t, "again", dir)
+	changeValues(t, dir, p, func(content []byte) {
+		places := carriedAt(t, content, w)
+		last := places[len(places)-1]
+		if len(places) != 4 || last[1]-last[0] < 2*journalBlock {
+			t.Fatalf("records are carried at %v", places)
+		}
+		clear(content[(last[0]/journalBlock+1)*journalBlock:]) // The device has all sectors but the last ones.
+	})
+	wantTorn(t, dir, small, large)
 }
 
 // The power went while a log became a table.
@@ -156,16 +152,7 @@ func TestVerifyOfAnUnfinishedTable(t *testing.T) {
 	if err := n.fill(make([]byte, pageSize)); err != nil { // Its blocks are reserved, and not written.
 		t.Fatal(err)
 	}
-	opened := filepath.Join(t.TempDir(), "opened")
-	if err := os.CopyFS(opened, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if reports := wantBoth(t, "torn", opened, small, large); !slices.Equal(reports, []string{"dropped: 1"}) {
-		t.Errorf("reported is %v", reports)
-	}
-	wantVerified(t, "opened", opened)
-	wantVerified(t, "interrupted", dir)
-	wantVerified(t, "again", dir)
+	wantTorn(t, dir, small, large, "dropped: 1")
 }
 
 // The last commit is missing without a trace but for the file that counts them: verify

@@ -192,7 +192,8 @@ func decodeProduceItem(s fields, it, prev *queue.Item) error {
 	return nil
 }
 
-// mostShared is up to how long a body is kept for the ids in it, which it mostly is.
+// mostShared bounds the body of which the ids share one copy. It is little else but ids; of
+// a longer one each has its own.
 const mostShared = 64 << 10
 
 func decodeCompleteProtobuf(body []byte) (*completeCall, error) {

@@ -42,10 +42,10 @@ func TestWritten(t *testing.T) {
 	written := func(sync bool) int64 {
 		before, _ := measure.Written(os.Getpid())
 		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
-		if err == nil {
-			_, err = f.Write(make([]byte, 4<<20))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err == nil && sync {
+		if _, err = f.Write(make([]byte, 4<<20)); err == nil && sync {
 			err = f.Sync()
 		}
 		if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
